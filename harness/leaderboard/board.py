@@ -1,0 +1,260 @@
+"""Leaderboard rows of a directed pair: picks, floors, chance, and their rank."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config import StudyConfig, to_json
+from harness.leaderboard.protocols import ORACLE, Pick, oracle_value, picks
+from harness.leaderboard.records import EpochRecord, TrialRecord, ends
+from harness.leaderboard.schema import SCHEMA_VERSION, metric_names
+from harness.leaderboard.store import parameter_cells
+
+PROTOCOL_ORDER = ("last", "label_free", "transfer", "paper", ORACLE, "floor", "chance")
+
+COMPARABLE = ("protocol", "scenario", "backbone", "weights", "image_size", "epochs")
+"""Only rows that agree in these are ranked against each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardContext:
+    """What a row needs beside its trial.
+
+    Attributes:
+        ks: the k of the data set's P@k.
+        primary_metric: ranks the board.
+        class_count: classes of the data set, to say whether K was the true number.
+        versions: JSON of the versions of what the numbers depend on.
+        git_commit: of this project, or "".
+    """
+
+    ks: tuple[int, ...]
+    primary_metric: str
+    class_count: int
+    versions: str
+    git_commit: str
+
+    @property
+    def first_metric(self) -> str:
+        """The first P@k: ``paper`` and ``oracle`` choose by its mean over the directions."""
+        return f"P@{self.ks[0]}"
+
+
+def study_rows(
+    trials: Sequence[TrialRecord], direction: str, context: BoardContext
+) -> list[dict[str, Any]]:
+    """Rows of one study on one pair in one direction: a row per protocol, and its floors."""
+    chosen = picks(trials, context.first_metric)
+    oracle = next((pick for pick in chosen if pick.protocol == ORACLE), None)
+    finished = sum(trial.status == "finished" for trial in trials)
+    rows = []
+    for pick in chosen:
+        row = _trained_row(pick, direction, context)
+        row["trials_finished"] = finished
+        if oracle is not None and pick.protocol.partition(":")[0] in (
+            "last",
+            "label_free",
+            "transfer",
+        ):
+            row["oracle_gap"] = _difference(
+                _metric(oracle.epoch, direction, context.primary_metric),
+                _metric(pick.epoch, direction, context.primary_metric),
+            )
+        rows.append(row)
+    return rows + _floor_rows(trials, direction, context)
+
+
+def chance_row(
+    study: StudyConfig,
+    pair: tuple[str, str],
+    direction: str,
+    metrics: Mapping[str, float],
+    context: BoardContext,
+) -> dict[str, Any]:
+    """What a uniformly random ranking is expected to reach."""
+    query, gallery = ends(pair, direction)
+    return {
+        "kind": "chance",
+        "method": "chance",
+        "protocol": "chance",
+        "scenario": study.scenario,
+        "query": query,
+        "gallery": gallery,
+        "dataset": study.dataset,
+        "fingerprint": study.fingerprint,
+        "warnings": "\n".join(study.dataset_warnings),
+        "schema_version": SCHEMA_VERSION,
+        "versions": context.versions,
+        "git_commit": context.git_commit,
+        **_cells(metrics),
+    }
+
+
+def merge_rows(
+    held: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], primary_metric: str
+) -> list[dict[str, Any]]:
+    """The rows of a board after those of some studies were made anew, ranked and sorted.
+
+    Of ``held`` the rows of studies that occur in ``new`` are dropped, and chance rows of a
+    scenario and fingerprint that ``new`` has too.
+    """
+    studies = {row["study_id"] for row in new if row.get("study_id")}
+    chances = {_chance_key(row) for row in new if row["kind"] == "chance"}
+    kept = [
+        dict(row)
+        for row in held
+        if row.get("study_id") not in studies
+        and not (row["kind"] == "chance" and _chance_key(row) in chances)
+    ]
+    rows = kept + [dict(row) for row in new]
+    _rank(rows, primary_metric)
+    return sorted(rows, key=_order)
+
+
+def _chance_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["scenario"], row["fingerprint"])
+
+
+def _rank(rows: list[dict[str, Any]], primary_metric: str) -> None:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        row["rank"] = None
+        if row["kind"] == "trained" and row.get(primary_metric) is not None:
+            groups.setdefault(tuple(row[name] for name in COMPARABLE), []).append(row)
+    for group in groups.values():
+        group.sort(key=lambda row: (-row[primary_metric], row["study_id"]))
+        for place, row in enumerate(group):
+            tied = place > 0 and group[place - 1][primary_metric] == row[primary_metric]
+            row["rank"] = group[place - 1]["rank"] if tied else place + 1
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    base = row["protocol"].partition(":")[0]
+    place = PROTOCOL_ORDER.index(base) if base in PROTOCOL_ORDER else len(PROTOCOL_ORDER)
+    comparable = tuple(str(row.get(name)) for name in COMPARABLE)
+    rank = row["rank"] if row["rank"] is not None else math.inf
+    return (place, *comparable, rank, row["method"] or "", row.get("study_id") or "")
+
+
+def _study_cells(trial: TrialRecord, context: BoardContext) -> dict[str, Any]:
+    study = trial.config.study
+    return {
+        "method": study.method,
+        "scenario": study.scenario,
+        "backbone": study.backbone,
+        "weights": study.weights,
+        "preset": study.preset,
+        "image_size": study.image_size,
+        "epochs": study.epochs,
+        "batch_size": trial.batch_size or study.batch_size,
+        "precision": study.precision,
+        "sampler": study.sampler,
+        "objective": study.objective,
+        "study_id": study.study_id,
+        "dataset": study.dataset,
+        "fingerprint": study.fingerprint,
+        "warnings": "\n".join(study.dataset_warnings),
+        "notes": "\n".join(trial.notes),
+        "trial_id": trial.config.trial_id,
+        "config_json": to_json(trial.config),
+        "schema_version": SCHEMA_VERSION,
+        "versions": context.versions,
+        "git_commit": context.git_commit,
+        "host": trial.host,
+        "device": trial.device,
+    }
+
+
+def _trained_row(pick: Pick, direction: str, context: BoardContext) -> dict[str, Any]:
+    trial, epoch = pick.trial, pick.epoch
+    query, gallery = ends(trial.config.pair, direction)
+    return {
+        "kind": "trained",
+        "protocol": pick.protocol,
+        "query": query,
+        "gallery": gallery,
+        **_study_cells(trial, context),
+        **parameter_cells(trial.config),
+        "k_mode": _k_mode(trial, context),
+        "epoch": epoch.epoch,
+        **_cells(epoch.metrics.get(direction, {})),
+        "transfer_from": pick.transfer_from or None,
+        "n_seeds": 1,
+        "objective_value": None if math.isnan(epoch.objective) else epoch.objective,
+        "seed": trial.config.study.seed,
+        "seconds": trial.seconds,
+    }
+
+
+def _floor_rows(
+    trials: Sequence[TrialRecord], direction: str, context: BoardContext
+) -> list[dict[str, Any]]:
+    """The untrained weights, which all trials of a study share, by embedding and pooled."""
+    start = next((trial for trial in trials if 0 in trial.epochs), None)
+    if start is None:
+        return []
+    record = start.epochs[0]
+    query, gallery = ends(start.config.pair, direction)
+    rows = []
+    for protocol, metrics in (("floor", record.metrics), ("floor:pooled", record.pooled_metrics)):
+        if direction in metrics:
+            rows.append(
+                {
+                    "kind": "floor",
+                    "protocol": protocol,
+                    "query": query,
+                    "gallery": gallery,
+                    **_study_cells(start, context),
+                    "epoch": 0,
+                    **_cells(metrics[direction]),
+                    "seed": start.config.study.seed,
+                    "seconds": record.seconds,
+                }
+            )
+    return rows
+
+
+def _k_mode(trial: TrialRecord, context: BoardContext) -> str | None:
+    """``true``, ``fixed``, ``searched`` or ``elbow``; None for a method without clusters."""
+    value = trial.config.params.get("K")
+    if value is None:
+        return "elbow" if trial.config.params.get("clusters") == "elbow" else None
+    if value == context.class_count:
+        return "true"
+    return "searched" if "K" in trial.config.searched else "fixed"
+
+
+def _metric(record: EpochRecord, direction: str, metric: str) -> float:
+    return record.metrics.get(direction, {}).get(metric, math.nan)
+
+
+def _difference(left: float, right: float) -> float | None:
+    return None if math.isnan(left) or math.isnan(right) else left - right
+
+
+def _cells(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
+
+
+def best_so_far(trials: Sequence[TrialRecord], metric: str) -> float:
+    """Mean over the directions of a metric in the ``last`` pick; NaN without one."""
+    pick = next((pick for pick in picks(trials, metric) if pick.protocol == "last"), None)
+    return math.nan if pick is None else oracle_value(pick.epoch, metric)
+
+
+def provenance(versions: Mapping[str, str]) -> str:
+    """JSON of versions."""
+    return json.dumps(dict(versions), sort_keys=True)
+
+
+__all__ = [
+    "BoardContext",
+    "best_so_far",
+    "chance_row",
+    "merge_rows",
+    "metric_names",
+    "provenance",
+    "study_rows",
+]

@@ -1,0 +1,287 @@
+"""What a method is made of. A recipe is data: the one training loop reads it.
+
+Epochs are counted from 0. ``progress`` of a stage is the share of its epochs that lies behind, so
+that a ramp given in shares equals the paper's epochs at the paper's length.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+class Ramp(Protocol):
+    """Factor on a weight as a function of the stage's progress in [0, 1)."""
+
+    def __call__(self, progress: float) -> float:
+        """The factor."""
+        ...
+
+
+@dataclass(frozen=True)
+class FromStart:
+    """Factor 1 always."""
+
+    def __call__(self, progress: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class StepRamp:
+    """Factor 0 before ``start``, 1 from it on."""
+
+    start: float
+
+    def __call__(self, progress: float) -> float:
+        return 1.0 if progress >= self.start else 0.0
+
+
+@dataclass(frozen=True)
+class LinearRamp:
+    """Factor 0 up to ``start``, rising in a straight line to 1 at ``end``."""
+
+    start: float
+    end: float
+
+    def __call__(self, progress: float) -> float:
+        return min(1.0, max(0.0, (progress - self.start) / (self.end - self.start)))
+
+
+@dataclass(frozen=True)
+class SigmoidRamp:
+    """``sigmoid(steepness * (progress - centre))``; UEM eq. 10 has steepness E, centre 0.5."""
+
+    centre: float
+    steepness: float
+
+    def __call__(self, progress: float) -> float:
+        return 1.0 / (1.0 + math.exp(-self.steepness * (progress - self.centre)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerm:
+    """One loss of a stage.
+
+    Attributes:
+        loss: its registered name.
+        arguments: what it is built with.
+        weight: constant factor.
+        ramp: factor over the stage.
+        parameters: the method parameters that act through this term.
+        name: what its values are logged as; the loss's name by default.
+    """
+
+    loss: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    ramp: Ramp = FromStart()
+    parameters: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name in the logs."""
+        return self.name or self.loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteringPlan:
+    """Which rule makes the prototypes, and when it begins.
+
+    Attributes:
+        rule: registered name of the rule (harness/training/clusterings).
+        arguments: what it is built with.
+        source: cluster the ``features`` (centre crops under the scored encoder) or the ``bank``.
+        start: progress of the stage from which on it is made.
+        parameters: the method parameters that act through it.
+    """
+
+    rule: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    source: Literal["features", "bank"] = "features"
+    start: float = 0.0
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of the training with its own losses.
+
+    Attributes:
+        name: in logs and in ``StepContext.stage``.
+        share: of all epochs.
+        terms: the losses.
+        clustering: what makes its prototypes, or None.
+        freeze_copy: a frozen copy of the query encoder is taken when the stage starts.
+    """
+
+    name: str
+    share: float
+    terms: tuple[LossTerm, ...]
+    clustering: ClusteringPlan | None = None
+    freeze_copy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankRule:
+    """How the memory bank follows the encoder.
+
+    Attributes:
+        rule: ``overwrite``: slots take the key embeddings before the losses of the step;
+            ``ema``: after the step, ``m <- normalise(beta m + (1 - beta) z)``.
+        beta: of ``ema``.
+        normalise: whether ``ema`` normalises its slots again (UEM eq. 5 does not).
+    """
+
+    rule: Literal["overwrite", "ema"]
+    beta: float = 0.0
+    normalise: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentumEncoder:
+    """The slowly following twin: ``momentum`` per step; splits of its batch norm."""
+
+    momentum: float = 0.999
+    splits: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserRule:
+    """Optimiser and learning-rate schedule.
+
+    Attributes:
+        kind: which optimiser.
+        lr: of the encoder.
+        momentum: of SGD.
+        nesterov: of SGD.
+        weight_decay: in the optimiser's own way.
+        amsgrad: of Adam.
+        schedule: ``cosine`` over all epochs (one value per epoch), or ``constant``.
+        backbone_lr_factor: learning rate of the backbone relative to the head's.
+        loss_lr: learning rate of parameters that losses own; None takes ``lr``.
+        loss_weight_decay: of those; None takes ``weight_decay``.
+        decay_norm: whether batch-norm parameters and biases decay too.
+    """
+
+    kind: Literal["sgd", "adam", "adamw"]
+    lr: float
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    amsgrad: bool = False
+    schedule: Literal["cosine", "constant"] = "cosine"
+    backbone_lr_factor: float = 1.0
+    loss_lr: float | None = None
+    loss_weight_decay: float | None = None
+    decay_norm: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewRecipe:
+    """Augmentation of a training view: MoCo v2 ``aug-plus`` by default (methods.md section 1).
+
+    Attributes:
+        crop_scale: range of the crop's share of the area.
+        crop_ratio: range of the crop's aspect ratio.
+        jitter_probability: of the colour jitter.
+        brightness: largest change.
+        contrast: largest change.
+        saturation: largest change.
+        hue: largest shift, in turns.
+        grey_probability: of turning grey.
+        blur_probability: of the Gaussian blur.
+        blur_sigma: range of sigma in pixels of a 224-pixel view; smaller views scale it.
+        flip_probability: of the horizontal flip.
+    """
+
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    jitter_probability: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    grey_probability: float = 0.2
+    blur_probability: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    flip_probability: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything the loop needs to know of a method.
+
+    Attributes:
+        stages: in order; their shares add up to 1.
+        bank: rule of the memory bank.
+        momentum_encoder: or None.
+        optimiser: rule of the optimiser.
+        scored: which encoder is evaluated.
+        head: ``mlp`` (MoCo v2) or ``linear``.
+        embedding_size: D.
+        views: augmentation.
+        notes: sentences on what was cut to fit the pair, printed and kept in the rows.
+    """
+
+    stages: tuple[Stage, ...]
+    bank: BankRule
+    momentum_encoder: MomentumEncoder | None
+    optimiser: OptimiserRule
+    scored: Literal["momentum", "query"]
+    head: Literal["mlp", "linear"] = "mlp"
+    embedding_size: int = 128
+    views: ViewRecipe = ViewRecipe()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StagePosition:
+    """Where an epoch stands: its stage, the stage's first epoch and number of epochs."""
+
+    index: int
+    first_epoch: int
+    epochs: int
+
+    def progress(self, epoch: int) -> float:
+        """Share of the stage that lies behind at the start of ``epoch``."""
+        return (epoch - self.first_epoch) / self.epochs
+
+
+def stage_positions(recipe: Recipe, epochs: int) -> tuple[StagePosition, ...]:
+    """Deals the epochs out to the stages by their shares.
+
+    With at least as many epochs as stages every stage gets at least one; with fewer, the first
+    ``epochs`` stages get one each.
+    """
+    count = min(len(recipe.stages), epochs)
+    ends: list[int] = []
+    for index in range(count):
+        share_behind = sum(stage.share for stage in recipe.stages[: index + 1])
+        exact = round(epochs * share_behind)
+        lowest = (ends[-1] if ends else 0) + 1
+        highest = epochs - (count - index - 1)
+        ends.append(epochs if index == count - 1 else min(max(exact, lowest), highest))
+    starts = [0, *ends[:-1]]
+    return tuple(
+        StagePosition(index, start, end - start)
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+
+
+def first_active_epochs(recipe: Recipe, epochs: int) -> dict[str, int]:
+    """First epoch (from 0) in which each parameter acts, for those that act at all."""
+    active: dict[str, int] = {}
+    for position in stage_positions(recipe, epochs):
+        stage = recipe.stages[position.index]
+        for epoch in range(position.first_epoch, position.first_epoch + position.epochs):
+            progress = position.progress(epoch)
+            acting: list[str] = []
+            if stage.clustering is not None and progress >= stage.clustering.start:
+                acting += stage.clustering.parameters
+            for term in stage.terms:
+                if term.weight * term.ramp(progress) != 0.0:
+                    acting += term.parameters
+            for name in acting:
+                active.setdefault(name, epoch)
+    return active

@@ -1,0 +1,69 @@
+"""Checkpoints of running trials, and the weights and embeddings that ended trials hand over.
+
+One folder per trial under ``--storage``. Every start of a run writes under a token of its own, so
+that an orphan worker of a killed driver can never write into the next run's files.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from harness.evaluation.snapshots import Snapshot
+from losses.contract import Clustering, MergedPrototypes
+
+torch.serialization.add_safe_globals([Clustering, MergedPrototypes])
+
+
+def trial_folder(storage: Path, trial_id: str) -> Path:
+    """Folder of a trial's checkpoints and snapshots."""
+    return storage / trial_id
+
+
+def save_checkpoint(state: dict[str, Any], folder: Path, run_token: str, epoch: int) -> None:
+    """Writes ``<epoch>.<run token>.pt`` by rename and drops this run's earlier one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+    os.close(handle)
+    torch.save(state, name)
+    Path(name).replace(folder / f"{epoch:06d}.{run_token}.pt")
+    for old in folder.glob(f"*.{run_token}.pt"):
+        if int(old.name.partition(".")[0]) < epoch:
+            old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The furthest checkpoint of a trial, whichever run wrote it; None without one."""
+    for path in sorted(folder.glob("*.pt"), reverse=True):
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    return None
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Removes the checkpoints of a trial; its snapshots stay."""
+    for path in folder.glob("*.pt"):
+        path.unlink(missing_ok=True)
+
+
+def drop_trial(folder: Path) -> None:
+    """Removes everything that is stored of a trial."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_snapshots(
+    snapshots: dict[int, Snapshot], folder: Path, metadata: dict[str, str]
+) -> None:
+    """Writes weights (``.safetensors``) and embeddings (``.npy`` per domain) of each epoch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for epoch, snapshot in snapshots.items():
+        stem = folder / f"epoch-{epoch:06d}"
+        weights = {name: tensor.contiguous() for name, tensor in snapshot.weights.items()}
+        save_file(weights, f"{stem}.safetensors", metadata=metadata)
+        np.save(f"{stem}.a.npy", snapshot.z_a_ND)
+        np.save(f"{stem}.b.npy", snapshot.z_b_ND)

@@ -1,0 +1,74 @@
+"""What a clustering rule does, and the rules by name.
+
+Shapes: N images of a domain, D embedding size. A rule is a frozen dataclass without state of its
+own: what an epoch or a step hands on to the next is the clusterings themselves.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from harness.errors import UsageError, nearest
+from losses.contract import Clustering
+
+PairClusterings = tuple[tuple[Clustering, ...], tuple[Clustering, ...]]
+
+NO_CLUSTERINGS: PairClusterings = ((), ())
+
+
+class ClusteringRule(Protocol):
+    """Makes the clusterings of both domains."""
+
+    def per_epoch(
+        self,
+        a_ND: Tensor,
+        b_ND: Tensor,
+        generators: tuple[torch.Generator, torch.Generator],
+        previous: PairClusterings,
+    ) -> PairClusterings:
+        """The clusterings of an epoch, from what the plan says is its source.
+
+        Args:
+            a_ND: features or bank of the first domain.
+            b_ND: of the second.
+            generators: the seeded generators of the two domains' draws (CPU).
+            previous: those in force at the end of the epoch before; empty at first.
+        """
+        ...
+
+    def per_step(
+        self, clusterings: PairClusterings, bank_a_ND: Tensor, bank_b_ND: Tensor
+    ) -> PairClusterings:
+        """The clusterings of a step, called before its losses with the banks of that moment."""
+        ...
+
+
+RuleClass = TypeVar("RuleClass", bound=type[Any])
+
+_RULES: dict[str, type[Any]] = {}
+
+
+def register_clustering(name: str) -> Callable[[RuleClass], RuleClass]:
+    """Class decorator: makes a rule known under ``name``."""
+
+    def register(cls: RuleClass) -> RuleClass:
+        if name in _RULES:
+            raise ValueError(f"the clustering rule '{name}' is taken")
+        _RULES[name] = cls
+        return cls
+
+    return register
+
+
+def create_clustering(name: str, arguments: Mapping[str, Any]) -> ClusteringRule:
+    """Builds a rule; an unknown argument is an error.
+
+    Raises:
+        UsageError: unknown name.
+    """
+    if name not in _RULES:
+        raise UsageError(f"There is no clustering rule '{name}'. {nearest(name, sorted(_RULES))}")
+    rule: ClusteringRule = _RULES[name](**arguments)
+    return rule

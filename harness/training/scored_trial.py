@@ -1,0 +1,199 @@
+"""A trial: the training loop with its label-free scores, its vault and its checkpoint.
+
+Runs in a test, under ``harness.train`` and inside a worker alike; it never imports Ray.
+"""
+
+import copy
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config import TrialConfig
+from harness.datasets.contract import DatasetIndex
+from harness.datasets.pair_frames import pair_frames
+from harness.datasets.scenario import domain_subset
+from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
+from harness.evaluation.vault import LabelVault, mean_over_directions
+from harness.methods import PairShape, get_method
+from harness.seeds import derive_seed
+from harness.training.batches import batch_size_for
+from harness.training.pair_training import LoopSettings, PairTraining
+from harness.training.report import EpochReport
+from harness.training.views import frame_size
+from harness.validators import PairEmbeddings, score_all, validator_direction
+from models.encoder import Encoder, EncoderSettings, build_encoder
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What all trials of a run share.
+
+    Attributes:
+        index: the data set as found.
+        cache_dir: where its decoded frames are.
+    """
+
+    index: DatasetIndex
+    cache_dir: Path
+
+
+@lru_cache(maxsize=1)
+def _initial_encoder(settings: EncoderSettings, weights: str, seed: int) -> Encoder:
+    """The untrained encoder; every trial of a study starts from a copy of the same."""
+    return build_encoder(settings, weights, seed)[0]
+
+
+class ScoredTrial:
+    """One trial, one report after another.
+
+    Attributes:
+        config: what it trains.
+        device: what it trains on.
+        training: the loop's state.
+        keeper: weights and embeddings of the epochs a pick may choose.
+        history: all reports so far.
+    """
+
+    def __init__(self, config: TrialConfig, data: TrialData, device: torch.device) -> None:
+        study = config.study
+        torch.set_num_threads(study.threads)
+        self.config = config
+        self.device = device
+        frames_a, frames_b = pair_frames(
+            data.index,
+            config.pair,
+            study.scenario,
+            study.scenario_seed,
+            frame_size(study.image_size),
+            data.cache_dir,
+        )
+        shape = PairShape(
+            len(frames_a),
+            len(frames_b),
+            batch_size_for(study.batch_size, len(frames_a), len(frames_b)),
+        )
+        method = get_method(study.method)
+        recipe = method.build(config.params, shape)
+        encoder = copy.deepcopy(
+            _initial_encoder(
+                EncoderSettings(
+                    backbone=study.backbone,
+                    image_size=study.image_size,
+                    embedding_size=recipe.embedding_size,
+                    head=recipe.head,
+                ),
+                study.weights,
+                config.init_seed,
+            )
+        )
+        settings = LoopSettings(
+            epochs=study.epochs,
+            batch_size=study.batch_size,
+            image_size=study.image_size,
+            precision=study.precision,
+            seed=config.seed,
+        )
+        started = time.perf_counter()
+        self.training = PairTraining(recipe, settings, encoder, frames_a, frames_b, device)
+        self._start_seconds = time.perf_counter() - started
+        self.vault = LabelVault.of_pair(
+            data.index,
+            config.pair,
+            domain_subset(data.index, study.scenario, study.scenario_seed, *config.pair),
+            directed=study.scenario != "close",
+        )
+        self.keeper = SnapshotKeeper(f"P@{data.index.spec.ks[0]}")
+        self.history: list[EpochReport] = []
+        self._previous: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every epoch is trained and reported."""
+        return bool(self.history) and self.training.finished
+
+    def next_report(self) -> EpochReport:
+        """The untrained state first, then one epoch a call.
+
+        Raises:
+            NonFiniteLossError: the loss became NaN or infinite.
+        """
+        started = time.perf_counter()
+        losses: dict[str, float] = {}
+        if self.history:
+            self._previous = self.training.embeddings
+            losses = self.training.run_epoch()
+        report = self._report(losses, started)
+        self.history.append(report)
+        if report.epoch > 0:
+            self.keeper.offer(report.epoch, report.objective, report.sealed, self._snapshot)
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that another process needs to go on from the last report."""
+        return {
+            "trial_id": self.config.trial_id,
+            "training": self.training.state_dict(),
+            "keeper": self.keeper.state_dict(),
+            "history": [report.to_json() for report in self.history],
+            "previous": self._previous,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from :meth:`state_dict`."""
+        self.training.load_state_dict(state["training"])
+        self.keeper.load_state_dict(state["keeper"])
+        self.history = [EpochReport.from_json(text) for text in state["history"]]
+        self._previous = state["previous"]
+
+    def _report(self, losses: dict[str, float], started: float) -> EpochReport:
+        z_a_ND, z_b_ND = self.training.embeddings
+        previous = self._previous or (None, None)
+        validators = score_all(
+            PairEmbeddings(
+                z_a_ND, z_b_ND, *previous, seed=derive_seed(self.config.seed, "validators")
+            )
+        )
+        sealed = self.vault.score(z_a_ND, z_b_ND)
+        sealed_pooled = ""
+        seconds = time.perf_counter() - started
+        if not self.history:
+            pooled = (
+                torch.nn.functional.normalize(pooled_NF, dim=1)
+                for pooled_NF in self.training.pooled
+            )
+            sealed_pooled = self.vault.score(*pooled)
+            seconds += self._start_seconds
+        return EpochReport(
+            epoch=self.training.epoch,
+            objective=objective_value(self.config.study.objective, validators, sealed),
+            losses=losses,
+            validators=validators,
+            sealed=sealed,
+            sealed_pooled=sealed_pooled,
+            seconds=seconds,
+        )
+
+    def _snapshot(self) -> Snapshot:
+        weights = {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in self.training.scored_encoder.state_dict().items()
+        }
+        z_a_ND, z_b_ND = (z_ND.cpu().numpy().copy() for z_ND in self.training.embeddings)
+        return Snapshot(self.training.epoch, weights, z_a_ND, z_b_ND)
+
+
+def objective_value(objective: str, validators: dict[str, float], sealed: str) -> float:
+    """What the search maximises: a label-free score, or a metric of the vault for ``oracle``.
+
+    A score whose direction is ``min`` is negated.
+    """
+    name, _, metric = objective.partition(":")
+    if name == "oracle":
+        return mean_over_directions(sealed, metric)
+    value = validators[name]
+    return value if validator_direction(name) == "max" else -value

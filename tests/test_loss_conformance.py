@@ -1,0 +1,190 @@
+"""Every registered loss fits the contract, and losses that break it are caught."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from harness.errors import UsageError
+from harness.testing import LossCheckError, check_loss
+from losses import Loss, create_loss, loss_names
+
+
+@pytest.mark.parametrize("name", loss_names())
+def test_registered_losses_conform(name):
+    check_loss(name)
+
+
+def test_an_instance_is_checked_and_left_alone():
+    loss = create_loss("instance_contrast", tau=0.05)
+    check_loss(loss)
+    with pytest.raises(UsageError, match="for a class"):
+        check_loss(loss, tau=0.1)
+
+
+class Plain(Loss):
+    """Pulls the embeddings to a learned direction.
+
+    Args:
+        embedding_size: size of the direction.
+    """
+
+    def __init__(self, embedding_size: int) -> None:
+        super().__init__()
+        self.direction_D = nn.Parameter(torch.ones(embedding_size))
+
+    def forward(self, a, b, step):
+        return -((a.z_BD @ self.direction_D).mean() + (b.z_BD @ self.direction_D).mean())
+
+
+def test_a_loss_of_ones_own_with_parameters_passes():
+    check_loss(Plain)
+
+
+def broken(forward, **members):
+    """A class like Plain with another forward."""
+    doc = "Broken.\n\nArgs:\n    embedding_size: size of the direction.\n"
+    return type("Broken", (Plain,), {"forward": forward, "__doc__": doc, **members})
+
+
+def through_keys(self, a, b, step):
+    plain = Plain.forward(self, a, b, step)
+    return plain if a.key_BD is None else plain + (a.key_BD * a.z_BD).sum()
+
+
+def through_prototypes(self, a, b, step):
+    return Plain.forward(self, a, b, step) + sum(c.proto_KD.sum() for c in a.clusterings)
+
+
+def position(self, a, b, step):
+    weight_B = torch.arange(len(a.z_BD), device=a.z_BD.device)
+    return Plain.forward(self, a, b, step) + (a.z_BD.mean(1) * weight_B).sum()
+
+
+def pairwise_square_root(self, a, b, step):
+    squared_BB = (a.z_BD[:, None] - a.z_BD[None]).square().sum(2)
+    return Plain.forward(self, a, b, step) + squared_BB.sqrt().mean()
+
+
+def log_of_an_empty_cluster(self, a, b, step):
+    counts = [torch.bincount(c.assign_N, minlength=len(c.proto_KD)).min() for c in a.clusterings]
+    return Plain.forward(self, a, b, step) + sum(c.log() for c in counts)
+
+
+def refuses_unequal_batches(self, a, b, step):
+    return (a.z_BD - b.z_BD).square().mean() + 0 * self.direction_D.sum()
+
+
+def needs_a_clustering(self, a, b, step):
+    if not a.clusterings:
+        raise UsageError("a clustering, please")
+    return Plain.forward(self, a, b, step)
+
+
+def global_draw(self, a, b, step):
+    return Plain.forward(self, a, b, step) * torch.rand(())
+
+
+def numpy_draw(self, a, b, step):
+    return Plain.forward(self, a, b, step) * np.random.rand()  # noqa: NPY002
+
+
+def reads_a_value_back(self, a, b, step):
+    return Plain.forward(self, a, b, step) * (2 if a.z_BD.sum() > 0 else 1)
+
+
+def ignores_the_second_domain(self, a, b, step):
+    return -(a.z_BD @ self.direction_D).mean() + 0 * b.z_BD.sum()
+
+
+def forgets_its_parameter(self, a, b, step):
+    return a.z_BD.square().sum() + b.z_BD[:, 0].sum() + a.pooled_BF.sum()
+
+
+def writes_into_the_bank(self, a, b, step):
+    with torch.no_grad():
+        a.bank_ND.mul_(0.5)
+    return Plain.forward(self, a, b, step)
+
+
+def no_scalar(self, a, b, step):
+    return a.z_BD @ self.direction_D
+
+
+def double(self, a, b, step):
+    return Plain.forward(self, a, b, step).double()
+
+
+def detached(self, a, b, step):
+    return Plain.forward(self, a, b, step).detach()
+
+
+@pytest.mark.parametrize(
+    ("forward", "sentence"),
+    [
+        (through_keys, r"lets a gradient into a\.key_BD"),
+        (through_prototypes, r"lets a gradient into a\.clusterings\[0\]\.proto_KD"),
+        (position, "depends on the order of the images"),
+        (pairwise_square_root, r"gradient for a\.z_BD that is not finite"),
+        (log_of_an_empty_cluster, "not finite .* with unequal domains with an empty cluster"),
+        (needs_a_clustering, "refuses a step with no clustering yet"),
+        (global_draw, "global random state of torch"),
+        (numpy_draw, "global random state of numpy"),
+        (reads_a_value_back, "reads one back to the host"),
+        (ignores_the_second_domain, "neither embeddings nor features of domain b"),
+        (forgets_its_parameter, "parameter direction_D that receives no gradient"),
+        (writes_into_the_bank, r"changes a\.bank_ND in place"),
+        (no_scalar, "does not return a float32 scalar"),
+        (double, "does not return a float32 scalar"),
+        (detached, "without a graph"),
+        (
+            refuses_unequal_batches,
+            "fails with unequal domains .*: RuntimeError: The size of tensor",
+        ),
+    ],
+)
+def test_a_broken_loss_is_named_for_what_it_breaks(forward, sentence):
+    with pytest.raises(LossCheckError, match=sentence):
+        check_loss(broken(forward))
+
+
+def test_state_shared_by_instances_is_found():
+    class Counting(Plain):
+        """Counts the steps of all instances.
+
+        Args:
+            embedding_size: size of the direction.
+        """
+
+        steps = 0
+
+        def forward(self, a, b, step):
+            Counting.steps += 1
+            return super().forward(a, b, step) * Counting.steps
+
+    with pytest.raises(LossCheckError, match=r"depends on the order|second instance was used"):
+        check_loss(Counting)
+
+
+def test_state_outside_the_state_dict_is_found():
+    class Hidden(Plain):
+        """Scales by what it saw when its stage began.
+
+        Args:
+            embedding_size: size of the direction.
+        """
+
+        def begin_stage(self, a, b, bank_a_ND, bank_b_ND):
+            self.count = len(a) + 1
+
+        def forward(self, a, b, step):
+            return super().forward(a, b, step) * getattr(self, "count", 1)
+
+    with pytest.raises(LossCheckError, match="after its state dict was loaded"):
+        check_loss(Hidden)
+
+
+@pytest.mark.parametrize("doc", ["", "No arguments.", "X.\n\nArgs:\n    size: wrong name.\n"])
+def test_a_docstring_that_does_not_fit_the_signature_is_found(doc):
+    with pytest.raises(LossCheckError, match=r"signature has \['embedding_size'\]"):
+        check_loss(broken(Plain.forward, __doc__=doc))
