@@ -117,7 +117,7 @@ class StudyConfig:
         method: registered name.
         method_digest: hash of a loss or method file from outside, or "".
         backbone: timm name.
-        weights: ``random``, ``timm`` or the file's name.
+        weights: ``random``, ``timm`` or a file; its folder is no part of the identity.
         weights_digest: hash of the weight file, or "".
         image_size: pixels.
         epochs: over all stages.
@@ -163,7 +163,13 @@ class StudyConfig:
     @property
     def study_id(self) -> str:
         """The method's name and a hash of every field; the same id resumes."""
-        return f"{self.method}-{content_hash(self)[:8]}"
+        identity = dataclasses.replace(self, weights=self.weights_name)
+        return f"{self.method}-{content_hash(identity)[:8]}"
+
+    @property
+    def weights_name(self) -> str:
+        """``random``, ``timm`` or the name of the file."""
+        return Path(self.weights).name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,12 @@ def _first_pair_merged(own_KD: Tensor, other_KD: Tensor) -> dict[str, Tensor]:
     }
 
 
+def _counterpart(own: int, other: int) -> Tensor:
+    """Prototype k stands for prototype k of the other domain, as far as both have it."""
+    number_K = torch.arange(own)
+    return torch.where(number_K < other, number_K, -1)
+
+
 def example_step(situation: Situation, seed: int = 0) -> ExampleStep:
     """Random views that fill every field of the contract; the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
@@ -158,7 +164,12 @@ def example_step(situation: Situation, seed: int = 0) -> ExampleStep:
             merged = _first_pair_merged(parts["proto_KD"], clusterings[other][number]["proto_KD"])
             merged["proto_CD"] = leaf(f"{prefix}.merged", merged["proto_CD"])
             leaves = {n: leaf(f"{prefix}.{n}", v) for n, v in parts.items()}
-            own.append(Clustering(**leaves, merged=MergedPrototypes(**merged)))
+            counterpart_K = _counterpart(
+                len(parts["proto_KD"]), len(clusterings[other][number]["proto_KD"])
+            )
+            own.append(
+                Clustering(**leaves, merged=MergedPrototypes(**merged), counterpart_K=counterpart_K)
+            )
         return DomainView(**values, clusterings=tuple(own))
 
     return ExampleStep(view(0), view(1), trained, constant)

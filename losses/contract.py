@@ -38,6 +38,9 @@ class Clustering:
         density_K: concentration per cluster (PCL's phi), where the rule computes it.
         marginal_K: share of the images per prototype, where the rule computes it (ProtoOT's beta).
         merged: the set merged with the other domain, where the rule computes it (UEM).
+        counterpart_K: for each prototype the one of the other domain it is matched with, -1 for
+            none (int64), where the rule matches (ucdir_ot). All prototypes of the domain with
+            fewer have one.
     """
 
     proto_KD: Tensor
@@ -45,6 +48,7 @@ class Clustering:
     density_K: Tensor | None = None
     marginal_K: Tensor | None = None
     merged: MergedPrototypes | None = None
+    counterpart_K: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,4 +58,4 @@ def write_json(path: Path, content: Any) -> None:
     """
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)

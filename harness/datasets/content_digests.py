@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def digest_files(
 
         def current(path: str) -> _Entry | Unreadable:
             try:
-                stat = os.stat(root / path)
+                stat = (root / path).stat()
                 held = known.get(path)
                 if held is not None and (held[0], held[1]) == (stat.st_size, stat.st_mtime_ns):
                     return held

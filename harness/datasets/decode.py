@@ -117,11 +117,14 @@ def decode_frame(content: bytes, frame_size: int) -> Frame:
     """
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         size = image.size
-        image.draft(None, (2 * frame_size, 2 * frame_size))
+        drafted = image.draft(None, (2 * frame_size, 2 * frame_size))
         image.load()
         orientation = _orientation(image)
         squashed = _rgb(image).resize(
-            (frame_size, frame_size), Image.Resampling.BILINEAR, reducing_gap=2.0
+            (frame_size, frame_size),
+            Image.Resampling.BILINEAR,
+            box=None if drafted is None else drafted[1],  # without the padding of the last block
+            reducing_gap=2.0,
         )
     if orientation in _UPRIGHT:
         squashed = squashed.transpose(_UPRIGHT[orientation])

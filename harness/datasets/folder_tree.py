@@ -70,9 +70,9 @@ def find_root(spec: DatasetSpec, data_root: Path | None, environment: Mapping[st
     if spec.domains is None:
         return root
     known = domain_of_folder(spec)
-    candidates = [root]
-    candidates += [child for child in _folders(root) if fold_name(child.name) == spec.name]
-    for candidate in candidates:
+    wanted = fold_name(spec.name)
+    inside = [child for child in _folders(root) if fold_name(child.name) == wanted]
+    for candidate in (root, *inside):
         if any(fold_name(child.name) in known for child in _folders(candidate)):
             return candidate
     raise UsageError(

@@ -257,7 +257,7 @@ def _build_store(
                 if isinstance(result, Unreadable):
                     reasons[digest] = result.reason
                 else:
-                    file.write(result[0])
+                    file.write(result[0].data)
                     sizes.append(result[1])
                     kept.append(digest)
                 if progress is not None:

@@ -5,14 +5,14 @@ Counts as in the lists of CDTrans. K, ks and pairs as in the tables of UCDIR and
 
 from harness.datasets.contract import DatasetSpec, StudyDefaults
 
-CLASSES = tuple(
-    """Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair
-    Clipboards Computer Couch Curtains Desk_Lamp Drill Eraser Exit_Sign Fan File_Cabinet Flipflops
-    Flowers Folder Fork Glasses Hammer Helmet Kettle Keyboard Knives Lamp_Shade Laptop Marker
-    Monitor Mop Mouse Mug Notebook Oven Pan Paper_Clip Pen Pencil Postit_Notes Printer Push_Pin
-    Radio Refrigerator Ruler Scissors Screwdriver Shelf Sink Sneakers Soda Speaker Spoon TV Table
-    Telephone ToothBrush Toys Trash_Can Webcam""".split()
-)
+_CLASSES = """
+Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair
+Clipboards Computer Couch Curtains Desk_Lamp Drill Eraser Exit_Sign Fan File_Cabinet Flipflops
+Flowers Folder Fork Glasses Hammer Helmet Kettle Keyboard Knives Lamp_Shade Laptop Marker
+Monitor Mop Mouse Mug Notebook Oven Pan Paper_Clip Pen Pencil Postit_Notes Printer Push_Pin
+Radio Refrigerator Ruler Scissors Screwdriver Shelf Sink Sneakers Soda Speaker Spoon TV Table
+Telephone ToothBrush Toys Trash_Can Webcam
+"""
 
 SPEC = DatasetSpec(
     name="officehome",
@@ -29,7 +29,7 @@ SPEC = DatasetSpec(
     domains=("Art", "Clipart", "Product", "Real_World"),
     aliases={"Clipart": ("Clip_Art",), "Real_World": ("Real",)},
     levels=("train", "test", "images"),
-    classes=CLASSES,
+    classes=tuple(_CLASSES.split()),
     expected_counts={"Art": 2427, "Clipart": 4365, "Product": 4439, "Real_World": 4357},
     folders_wanted=(
         "the folders Art, Clipart, Product and Real_World, each with one folder of images per "

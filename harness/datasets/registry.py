@@ -1,17 +1,11 @@
 """The data sets by name, and the way from a name to the index of its images."""
 
-import hashlib
-import json
 import os
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from harness.datasets import domainnet7, folder, office31, officehome, pacs, shapes
-from harness.datasets.cache_folder import cache_writes
 from harness.datasets.content_digests import digest_files
 from harness.datasets.contract import DatasetIndex, DatasetSpec
 from harness.datasets.dataset_index import build_index
@@ -26,12 +20,14 @@ class Generator:
     """How a data set that needs no data root is made.
 
     Attributes:
-        write: writes the tree root/<domain>/<class>/<image> into a new folder.
-        version: changes whenever other images are written; part of the folder's name.
+        folder_name: name of its tree in the cache folder; changes with everything that changes
+            an image.
+        write: writes root/<domain>/<class>/<image> unless it is there. Several processes may call
+            it at once, and none may see a half-written tree.
     """
 
+    folder_name: str
     write: Callable[[Path], object]
-    version: str
 
 
 _SPECS: dict[str, DatasetSpec] = {}
@@ -92,7 +88,8 @@ def open_dataset(
     spec = dataset_spec(name)
     generator = _GENERATORS.get(name)
     if generator is not None and data_root is None:
-        data_root = _generated_root(spec, generator, cache_dir)
+        data_root = cache_dir / generator.folder_name
+        generator.write(data_root)
     root = find_root(spec, data_root, os.environ)
     found = scan_tree(root, spec)
     paths = [path for domain in found for _, path in domain.images]
@@ -105,29 +102,9 @@ def open_dataset(
     return replace(index, warnings=(*verify(index).warnings, *skipped))
 
 
-def _generated_root(spec: DatasetSpec, generator: Generator, cache_dir: Path) -> Path:
-    target = cache_dir / f"{spec.name}-{generator.version}"
-    with cache_writes(cache_dir), FileLock(f"{target}.lock"):
-        if not target.exists():
-            partial = target.with_name(target.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            generator.write(partial)
-            partial.rename(target)
-    return target
-
-
-def _drawing_version(settings: shapes.ShapesSettings) -> str:
-    """A hash over the settings and the code that draws: old drawings are never taken for new."""
-    running = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    for source in sorted(Path(__file__).parent.glob("shapes*.py")):
-        running.update(source.read_bytes())
-    return running.hexdigest()[:12]
-
-
 _SHAPES = shapes.ShapesSettings()
 register_dataset(
-    shapes.SPEC,
-    Generator(lambda root: shapes.generate(root, _SHAPES), version=_drawing_version(_SHAPES)),
+    shapes.SPEC, Generator(_SHAPES.folder_name, lambda root: shapes.generate(root, _SHAPES))
 )
 for _spec in (folder.SPEC, officehome.SPEC, domainnet7.SPEC, office31.SPEC, pacs.SPEC):
     register_dataset(_spec)

@@ -1,8 +1,8 @@
 """Pairs of domains, and which of their images a scenario keeps.
 
-``close``: both domains whole; one training serves the unordered pair. ``partial``: the query domain
-has half of the gallery's classes; ``open``: the gallery has half of the query's (UEM, NeurIPS 2024);
-a training belongs to one direction.
+``close``: both domains whole; one training serves the unordered pair. ``partial``: the query
+domain has half of the gallery's classes; ``open``: the gallery has half of the query's (UEM,
+NeurIPS 2024); a training belongs to one direction.
 
 Shapes: N images of one domain.
 """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import uniform_filter1d
 
 from harness.datasets.shapes_pen import draw_line
 from harness.datasets.shapes_pose import Shape, flat, rgb
@@ -104,7 +104,8 @@ def _body(shapes: list[Shape], side: int) -> tuple[Pixels, Pixels, Image.Image]:
     by the mean height of what it covers. The blur reaches past the silhouette, so that the slope
     at the rim is its own.
     """
-    albedo, mask = Image.new("RGB", (side, side)), Image.new("L", (side, side), 0)
+    albedo = Image.new("RGB", (side, side))
+    covered_HW = np.zeros((side, side), dtype=np.bool_)
     height_HW = np.zeros((side, side), dtype=np.float32)
     for shape in shapes:
         breadth = shape.width or float(np.ptp(shape.points_P2, axis=0).min())
@@ -116,20 +117,29 @@ def _body(shapes: list[Shape], side: int) -> tuple[Pixels, Pixels, Image.Image]:
             canvas.polygon(flat(points_P2), fill=255)
         else:
             draw_line(canvas, points_P2, 255, shape.width)
-        inside_HW = np.asarray(stencil) > 0
-        cushion_HW = np.zeros(inside_HW.shape, dtype=np.float32)
-        for share, steepness in ((0.4, 1.1), (0.12, 0.7)):
-            reach = max(1, round(share * breadth))
-            blur_HW = uniform_filter(inside_HW.astype(np.float32), reach, mode="constant")
-            cushion_HW += steepness * reach * uniform_filter(blur_HW, reach, mode="constant")
-        below_HW = height_HW[top:bottom, left:right]
-        covered_HW = np.asarray(mask)[top:bottom, left:right] > 0
-        cushion_HW += float((below_HW * (covered_HW & inside_HW)).sum() / max(1, inside_HW.sum()))
-        below_HW[...] = np.where(covered_HW & ~inside_HW, below_HW, cushion_HW)
         albedo.paste(shape.colour, (left, top), stencil)
-        mask.paste(255, (left, top), stencil)
+        inside_HW = np.asarray(stencil) > 0
+        cushion_HW = _cushion(inside_HW, breadth)
+        behind_HW = covered_HW[top:bottom, left:right]
+        below_HW = height_HW[top:bottom, left:right]
+        cushion_HW += (below_HW * (behind_HW & inside_HW)).sum() / max(1, inside_HW.sum())
+        np.copyto(below_HW, cushion_HW, where=inside_HW | ~behind_HW)
+        behind_HW |= inside_HW
     albedo_3HW = np.stack([_share(band) for band in albedo.split()])
-    return albedo_3HW, height_HW, mask
+    return albedo_3HW, height_HW, Image.fromarray(covered_HW.astype(np.uint8) * 255)
+
+
+def _cushion(inside_HW: NDArray[np.bool_], breadth: float) -> Pixels:
+    """A broad blur of a stencil and a narrow one, so steep that the rim slopes by 60 degrees."""
+    stencil_HW = inside_HW.astype(np.float32)
+    cushion_HW = np.zeros(inside_HW.shape, dtype=np.float32)
+    for share, steepness in ((0.4, 1.1), (0.12, 0.7)):
+        reach = max(1, round(share * breadth))
+        blur_HW = stencil_HW
+        for axis in (0, 1, 0, 1):
+            blur_HW = uniform_filter1d(blur_HW, reach, axis, mode="constant")
+        cushion_HW += steepness * reach * blur_HW
+    return cushion_HW
 
 
 def _lit(albedo_3HW: Pixels, height_HW: Pixels, light: Vector, rng: Generator) -> Pixels:

@@ -75,7 +75,7 @@ def verify(index: DatasetIndex) -> Verification:
     checks, warnings = [], []
     for name in spec.domains or tuple(found):
         images, counts_C = found.get(name, (0, None))
-        held = set() if counts_C is None else {index.classes[c] for c in counts_C.nonzero()[0]}
+        held = set() if counts_C is None else {index.classes[c] for c in np.flatnonzero(counts_C)}
         check = DomainCheck(
             name=name,
             expected_images=expected_counts.get(name),
@@ -130,7 +130,7 @@ def _differences(dataset: str, check: DomainCheck, missing: list[str]) -> list[s
 
 def _uneven_classes(index: DatasetIndex, held_DC: NDArray[np.bool_]) -> list[str]:
     sentences = []
-    uneven = [index.classes[c] for c in (~held_DC.all(axis=0)).nonzero()[0]]
+    uneven = [index.classes[c] for c in np.flatnonzero(~held_DC.all(axis=0))]
     if uneven:
         sentences.append(
             f"{len(uneven)} of {len(index.classes)} classes are not in every domain: "

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.evaluation.vault import mean_over_directions
+from harness.evaluation.oracle import mean_over_directions
 
 
 @dataclass(frozen=True)

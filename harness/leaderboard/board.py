@@ -144,7 +144,7 @@ def _study_cells(trial: TrialRecord, context: BoardContext) -> dict[str, Any]:
         "method": study.method,
         "scenario": study.scenario,
         "backbone": study.backbone,
-        "weights": study.weights,
+        "weights": study.weights_name,
         "preset": study.preset,
         "image_size": study.image_size,
         "epochs": study.epochs,

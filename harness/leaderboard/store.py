@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from harness.config import TrialConfig, from_json, to_json
+from harness.config import TrialConfig, content_hash, from_json, to_json
+from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
@@ -44,11 +45,12 @@ class ResultsStore:
         self.ks = tuple(ks)
         self._lock = FileLock(self.root / ".driver.lock")
 
-    def open_for_writing(self) -> None:
+    def open_for_writing(self, index: DatasetIndex) -> None:
         """Makes the folder and takes its lock for this process.
 
         Raises:
-            UsageError: the folder cannot be written, or another driver holds it.
+            UsageError: the folder cannot be written, another driver holds it, or it holds results
+                of other images under the same name.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -62,10 +64,39 @@ class ResultsStore:
                 f"The results folder {self.root} cannot be written ({error.strerror}). "
                 "Choose another one with --out."
             ) from error
+        try:
+            self._check_images(index)
+        except UsageError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Gives the lock back."""
         self._lock.release()
+
+    def _check_images(self, index: DatasetIndex) -> None:
+        """Refuses to mix results of two data sets of one name; notes the images at first."""
+        path = self.root / "dataset.json"
+        domains = {d.name: [len(d), content_hash([*d.paths, *d.digests])] for d in index.domains}
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(
+                    json.dumps({"fingerprint": index.fingerprint, "domains": domains}, indent=1)
+                )
+            return
+        held = json.loads(path.read_text())
+        if held["fingerprint"] == index.fingerprint:
+            return
+        changed = [
+            f"{name} ({held['domains'].get(name, [0])[0]} images then, "
+            f"{domains.get(name, [0])[0]} now)"
+            for name in sorted({*held["domains"], *domains})
+            if held["domains"].get(name) != domains.get(name)
+        ]
+        raise UsageError(
+            f"{self.root} holds results of other images under the name '{index.name}': "
+            f"{', '.join(changed)} changed. Choose another --out, or bring the images back."
+        )
 
     @property
     def board_folder(self) -> Path:
@@ -165,7 +196,7 @@ def trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
         "epochs": study.epochs,
         "image_size": study.image_size,
         "backbone": study.backbone,
-        "weights": study.weights,
+        "weights": study.weights_name,
         "preset": study.preset,
         "objective": study.objective,
         "precision": study.precision,

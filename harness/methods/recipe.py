@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from harness.training.views import ViewRecipe
+
 
 class Ramp(Protocol):
     """Factor on a weight as a function of the stage's progress in [0, 1)."""
@@ -175,37 +177,6 @@ class OptimiserRule:
     loss_lr: float | None = None
     loss_weight_decay: float | None = None
     decay_norm: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewRecipe:
-    """Augmentation of a training view: MoCo v2 ``aug-plus`` by default (methods.md section 1).
-
-    Attributes:
-        crop_scale: range of the crop's share of the area.
-        crop_ratio: range of the crop's aspect ratio.
-        jitter_probability: of the colour jitter.
-        brightness: largest change.
-        contrast: largest change.
-        saturation: largest change.
-        hue: largest shift, in turns.
-        grey_probability: of turning grey.
-        blur_probability: of the Gaussian blur.
-        blur_sigma: range of sigma in pixels of a 224-pixel view; smaller views scale it.
-        flip_probability: of the horizontal flip.
-    """
-
-    crop_scale: tuple[float, float] = (0.2, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    jitter_probability: float = 0.8
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    grey_probability: float = 0.2
-    blur_probability: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    flip_probability: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

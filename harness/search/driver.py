@@ -12,8 +12,8 @@ import optuna
 
 from harness.config import TrialConfig
 from harness.datasets.contract import DatasetIndex
-from harness.datasets.scenario import domain_subset, pair_slug
-from harness.evaluation.vault import LabelVault, unseal
+from harness.datasets.scenario import pair_slug
+from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
 from harness.leaderboard.records import EpochRecord, Status, TrialRecord, ends, scored_directions
 from harness.leaderboard.store import ResultsStore
@@ -21,7 +21,8 @@ from harness.search.failure import Failure
 from harness.search.in_flight import InFlight
 from harness.search.pair_search import PairSearch, StudyPlan
 from harness.search.picked_files import PickedFiles
-from harness.training.report import EpochReport
+from harness.training.report import About, EpochReport
+from harness.training.scored_trial import pair_vault
 
 BOARD_INTERVAL = 3.0
 """Seconds between two writes of leaderboards while the search runs."""
@@ -89,6 +90,11 @@ class SearchDriver:
         return sum(search.missing for search in self.searches.values())
 
     @property
+    def running(self) -> int:
+        """Trials handed out that have not ended."""
+        return len(self._running)
+
+    @property
     def total(self) -> int:
         """Trials this search goes to, over all studies and pairs."""
         return sum(
@@ -113,18 +119,18 @@ class SearchDriver:
         return None
 
     def report(
-        self, trial_id: str, reports: Sequence[EpochReport], about: Mapping[str, object]
+        self, trial_id: str, reports: Sequence[EpochReport], about: About
     ) -> None:
         """Takes reports of a running trial; a report of an epoch replaces an earlier one.
 
         Args:
             trial_id: of the trial.
             reports: one, or after a restart from a checkpoint all so far.
-            about: host, device, batch_size, notes of the worker.
+            about: where and how it runs.
         """
         record = self._running[trial_id]
-        for name, value in about.items():
-            setattr(record, name, value)
+        record.host, record.device = about.host, about.device
+        record.batch_size, record.notes = about.batch_size, about.notes
         search = self._search_of(record.config)
         for report in reports:
             if report.epoch > 0 and report.epoch not in record.epochs:
@@ -177,7 +183,7 @@ class SearchDriver:
             query, gallery = ends(pair, direction)
             rows = [
                 chance_row(
-                    study, pair, direction, self._chance_of(pair, study)[direction], self.context
+                    study, pair, direction, self._chance_of(pair)[direction], self.context
                 )
             ]
             for search in searches:
@@ -188,16 +194,10 @@ class SearchDriver:
                 query, gallery, merge_rows(held, rows, self.context.primary_metric)
             )
 
-    def _chance_of(self, pair: Pair, study: object) -> Mapping[str, Mapping[str, float]]:
+    def _chance_of(self, pair: Pair) -> Mapping[str, Mapping[str, float]]:
         if pair not in self._chance:
             config = next(s for (_, p), s in self.searches.items() if p == pair).plan.config
-            vault = LabelVault.of_pair(
-                self.index,
-                pair,
-                domain_subset(self.index, config.scenario, config.scenario_seed, *pair),
-                directed=config.scenario != "close",
-            )
-            self._chance[pair] = vault.chance()
+            self._chance[pair] = unseal(pair_vault(self.index, config, pair).chance())
         return self._chance[pair]
 
     def _search_of(self, config: TrialConfig) -> PairSearch:

@@ -47,9 +47,9 @@ class PickedFiles:
         for epoch in sorted(epochs):
             self._folder.mkdir(parents=True, exist_ok=True)
             for ending in ENDINGS:
-                held = source / f"epoch-{epoch:06d}{ending}"
+                held = source / f"{self._stem(trial_id, epoch)}{ending}"
                 if held.exists():
-                    shutil.move(held, self._folder / f"{self._stem(trial_id, epoch)}{ending}")
+                    shutil.move(held, self._folder / held.name)
         drop_trial(source)
 
     @staticmethod

@@ -57,13 +57,18 @@ def drop_trial(folder: Path) -> None:
 
 
 def save_snapshots(
-    snapshots: dict[int, Snapshot], folder: Path, metadata: dict[str, str]
+    snapshots: dict[str, Snapshot], folder: Path, metadata: dict[str, str]
 ) -> None:
-    """Writes weights (``.safetensors``) and embeddings (``.npy`` per domain) of each epoch."""
+    """Writes weights (``.safetensors``) and embeddings (``.a.npy``, ``.b.npy``).
+
+    Args:
+        snapshots: by the name of their files, without ending.
+        folder: where they go.
+        metadata: texts that stand in the weight files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for epoch, snapshot in snapshots.items():
-        stem = folder / f"epoch-{epoch:06d}"
-        weights = {name: tensor.contiguous() for name, tensor in snapshot.weights.items()}
-        save_file(weights, f"{stem}.safetensors", metadata=metadata)
-        np.save(f"{stem}.a.npy", snapshot.z_a_ND)
-        np.save(f"{stem}.b.npy", snapshot.z_b_ND)
+    for name, snapshot in snapshots.items():
+        weights = {key: tensor.contiguous() for key, tensor in snapshot.weights.items()}
+        save_file(weights, folder / f"{name}.safetensors", metadata=metadata)
+        np.save(folder / f"{name}.a.npy", snapshot.z_a_ND)
+        np.save(folder / f"{name}.b.npy", snapshot.z_b_ND)

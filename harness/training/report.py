@@ -35,3 +35,20 @@ class EpochReport:
     def from_json(cls, text: str) -> "EpochReport":
         """The report of :meth:`to_json`."""
         return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Where and how a trial ran, for its rows.
+
+    Attributes:
+        host: name of the machine.
+        device: ``cpu`` or the GPU's name.
+        batch_size: images per domain and step, after cutting.
+        notes: what the recipe cut to fit the pair.
+    """
+
+    host: str
+    device: str
+    batch_size: int
+    notes: tuple[str, ...]

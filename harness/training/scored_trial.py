@@ -4,6 +4,7 @@ Runs in a test, under ``harness.train`` and inside a worker alike; it never impo
 """
 
 import copy
+import socket
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,18 +13,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
-from harness.config import TrialConfig
+from harness.config import StudyConfig, TrialConfig
 from harness.datasets.contract import DatasetIndex
-from harness.datasets.pair_frames import pair_frames
-from harness.datasets.scenario import domain_subset
+from harness.datasets.frame_store import pair_frames
+from harness.datasets.scenario import Pair, domain_subset
+from harness.evaluation.oracle import mean_over_directions
 from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
-from harness.evaluation.vault import LabelVault, mean_over_directions
+from harness.evaluation.vault import LabelVault
 from harness.methods import PairShape, get_method
 from harness.seeds import derive_seed
 from harness.training.batches import batch_size_for
 from harness.training.pair_training import LoopSettings, PairTraining
-from harness.training.report import EpochReport
+from harness.training.report import About, EpochReport
 from harness.training.views import frame_size
 from harness.validators import PairEmbeddings, score_all, validator_direction
 from models.encoder import Encoder, EncoderSettings, build_encoder
@@ -66,7 +69,7 @@ class ScoredTrial:
         self.device = device
         frames_a, frames_b = pair_frames(
             data.index,
-            config.pair,
+            Pair(*config.pair),
             study.scenario,
             study.scenario_seed,
             frame_size(study.image_size),
@@ -101,12 +104,7 @@ class ScoredTrial:
         started = time.perf_counter()
         self.training = PairTraining(recipe, settings, encoder, frames_a, frames_b, device)
         self._start_seconds = time.perf_counter() - started
-        self.vault = LabelVault.of_pair(
-            data.index,
-            config.pair,
-            domain_subset(data.index, study.scenario, study.scenario_seed, *config.pair),
-            directed=study.scenario != "close",
-        )
+        self.vault = pair_vault(data.index, study, config.pair)
         self.keeper = SnapshotKeeper(f"P@{data.index.spec.ks[0]}")
         self.history: list[EpochReport] = []
         self._previous: tuple[Tensor, Tensor] | None = None
@@ -133,6 +131,16 @@ class ScoredTrial:
             self.keeper.offer(report.epoch, report.objective, report.sealed, self._snapshot)
         return report
 
+    def about(self) -> About:
+        """Where and how this trial runs."""
+        gpu = self.device.type == "cuda"
+        return About(
+            host=socket.gethostname(),
+            device=torch.cuda.get_device_name(self.device) if gpu else "cpu",
+            batch_size=self.training.batch_size,
+            notes=self.training.recipe.notes,
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that another process needs to go on from the last report."""
         return {
@@ -153,12 +161,14 @@ class ScoredTrial:
     def _report(self, losses: dict[str, float], started: float) -> EpochReport:
         z_a_ND, z_b_ND = self.training.embeddings
         previous = self._previous or (None, None)
-        validators = score_all(
-            PairEmbeddings(
-                z_a_ND, z_b_ND, *previous, seed=derive_seed(self.config.seed, "validators")
+        with record_function("harness.validators"):
+            validators = score_all(
+                PairEmbeddings(
+                    z_a_ND, z_b_ND, *previous, seed=derive_seed(self.config.seed, "validators")
+                )
             )
-        )
-        sealed = self.vault.score(z_a_ND, z_b_ND)
+        with record_function("harness.retrieval"):
+            sealed = self.vault.score(z_a_ND, z_b_ND)
         sealed_pooled = ""
         seconds = time.perf_counter() - started
         if not self.history:
@@ -185,6 +195,18 @@ class ScoredTrial:
         }
         z_a_ND, z_b_ND = (z_ND.cpu().numpy().copy() for z_ND in self.training.embeddings)
         return Snapshot(self.training.epoch, weights, z_a_ND, z_b_ND)
+
+
+def pair_vault(index: DatasetIndex, study: StudyConfig, pair: tuple[str, str]) -> LabelVault:
+    """The labels of a pair after the class split, locked away."""
+    subset_a, subset_b = domain_subset(index, study.scenario, study.scenario_seed, *pair)
+    return LabelVault.of_pair(
+        index,
+        *pair,
+        subset_a=subset_a,
+        subset_b=subset_b,
+        directions=("ab", "ba") if study.scenario == "close" else ("ab",),
+    )
 
 
 def objective_value(objective: str, validators: dict[str, float], sealed: str) -> float:

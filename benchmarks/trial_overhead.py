@@ -1,0 +1,112 @@
+"""Wall time that the harness adds to a trial: no-op trials under Tune, with and without reuse.
+
+    python benchmarks/trial_overhead.py --trials 100
+
+A no-op trial reports epoch 0 and one more epoch with made-up figures; everything else is real:
+Tune, the proposals, the trial's Parquet file, study.db, the leaderboard.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from harness.config import TrainOptions, TrialConfig, from_json
+from harness.evaluation.vault import LabelVault
+from harness.search.driver import SearchDriver
+from harness.search.ray_run import run_search, tune
+from harness.search.samplers import describe_sampler
+from harness.search.studies import prepare_studies
+from harness.seeds import derive_seed
+from harness.training.report import EpochReport
+
+PAIRS = "clipart-real,quickdraw-sketch"
+
+
+class NoOpProcess(tune.Trainable):
+    """Reports two epochs at once and trains nothing."""
+
+    def setup(self, config: dict[str, Any], **shared: Any) -> None:
+        """As the real one, the trial's configuration comes as JSON."""
+        self._sealed = LabelVault([0, 1], [1, 0], (1, 5, 15)).chance()
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial."""
+        self._config = from_json(TrialConfig, new_config["trial"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """All reports of the trial."""
+        objective = derive_seed(self._config.seed) / 2**63
+        reports = [
+            EpochReport(epoch=epoch, objective=objective, sealed=self._sealed, seconds=0.0)
+            for epoch in range(self._config.study.epochs + 1)
+        ]
+        return {
+            "done": True,
+            "objective": objective,
+            "reports": json.dumps([report.to_json() for report in reports]),
+            "about": {"host": "here", "device": "cpu", "batch_size": 2, "notes": ()},
+        }
+
+
+def measure(trials: int, reuse: bool) -> float:
+    """Seconds per no-op trial; the start of Ray and of the first process is left out."""
+    ended: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare_studies(
+            TrainOptions(epochs=1, pairs=PAIRS, out=Path(folder)),
+            trials=trials // 2,
+            sampler=describe_sampler("tpe"),
+            early_stopping="none",
+        )
+        prepared.store.open_for_writing(prepared.data.index)
+        driver = SearchDriver(
+            prepared.plans,
+            prepared.pairs,
+            prepared.data.index,
+            prepared.store,
+            prepared.storage,
+            prepared.context,
+            on_end=lambda record: ended.append(time.perf_counter()),
+        )
+        run_search(
+            driver,
+            prepared.data,
+            prepared.storage,
+            cpus_per_trial=1,
+            gpus_per_trial=0,
+            max_concurrent=None,
+            trainable=NoOpProcess,
+            reuse_processes=reuse,
+        )
+        driver.write_boards()
+        prepared.store.close()
+    steady = ended[len(ended) // 4 :]
+    return float(np.mean(np.diff(steady)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=100, help="with reused processes")
+    parser.add_argument("--trials-without", type=int, default=8, help="with fresh processes")
+    arguments = parser.parse_args()
+    table = Table(title="No-op trials under Tune")
+    for heading in ("processes", "trials", "seconds per trial", "ratio"):
+        table.add_column(heading, justify="right")
+    reused = measure(arguments.trials, reuse=True)
+    fresh = measure(arguments.trials_without, reuse=False)
+    table.add_row("reused", str(arguments.trials), f"{reused:.3f}", "1.0")
+    table.add_row("fresh", str(arguments.trials_without), f"{fresh:.3f}", f"{fresh / reused:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""The labelled objective: what ``oracle`` searches maximise and label rows choose their epoch by."""
+
+import math
+
+from harness.evaluation.vault import unseal
+
+
+def mean_over_directions(sealed: str, metric: str) -> float:
+    """Mean of a metric over the directions in which a pair is scored; NaN where one lacks it."""
+    values = [metrics.get(metric, math.nan) for metrics in unseal(sealed).values()]
+    return sum(values) / len(values)

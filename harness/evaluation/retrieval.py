@@ -1,0 +1,369 @@
+"""Retrieval metrics of one domain's images as queries in a gallery of another domain.
+
+Shapes: Q queries, V valid queries (their class is in the gallery), G gallery images, N images of a
+domain, D embedding size, B queries of a block, R relevant images of a query (padded to the most
+in the block), H hits of a block (its queries' relevant images, one after the other), k values of
+P@k (K of them).
+
+Everything follows from the ranks of the relevant images alone, so nothing else is ranked: the
+similarities of a block become 32-bit integers whose lowest bit says "relevant", each row is
+sorted by value, and the places of the odd numbers are the ranks.
+
+Exact ties. Embeddings are rounded to multiples of 2^-26, and the products of a float64 matrix
+product are then multiples of 2^-52 below 1: every sum is exact in any order. So identical images
+get identical similarities, and no figure depends on the block size, the number of threads, the
+BLAS library or the device. Similarities nearer than 2^-30 (1e-9) count as equal.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.errors import UsageError
+
+Labels = Tensor | NDArray[np.integer]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_GRID = 2.0**26  # steps per unit of a rounded embedding
+_KEY = 2.0**30  # steps per unit of cosine in a sort key
+_SHRINK = 1.0 - 2.0**-11  # keeps |cosine| * _KEY below 2^30, so that a key fits 32 bits
+_BLOCK_ELEMENTS = 2**23  # similarities of a block: 64 MiB
+_TASK_ELEMENTS = 2**18  # similarities a thread takes at a time: what its cache holds
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """The metrics of one direction, and on request their parts per query.
+
+    Attributes:
+        metrics: in percent, NaN where no query is valid: ``P@{k}`` (micro), ``P@{k}.query_mean``,
+            ``mAP@All``, ``mAP@All.voc_class_macro``; and the count ``n_valid_queries``.
+        ap_Q: average precision of each query in percent, NaN for an invalid query; None unless
+            asked for.
+        precision_at_Q: for each k the precision among the first min(k, R), in percent, likewise;
+            empty unless asked for.
+    """
+
+    metrics: dict[str, float]
+    ap_Q: Floats | None = None
+    precision_at_Q: dict[int, Floats] = field(default_factory=dict)
+
+
+def retrieval_metrics(
+    query_QD: Tensor,
+    gallery_GD: Tensor,
+    query_label_Q: Labels,
+    gallery_label_G: Labels,
+    ks: Sequence[int],
+    *,
+    block: int | None = None,
+    per_query: bool = False,
+) -> RetrievalScores:
+    """Ranks the gallery for every query by cosine and scores the ranking against the labels.
+
+    With R relevant images in the gallery, a query is valid if R > 0; others are left out. Equal
+    similarities are ranked by gallery index.
+
+    - ``P@{k}``: hits among the first min(k, R), summed over queries, by the sum of min(k, R) (the
+      form of the UCDIR authors' code).
+    - ``P@{k}.query_mean``: hits among the first min(k, R) by min(k, R), mean over queries.
+    - ``mAP@All``: non-interpolated average precision over the whole ranking, mean over queries.
+    - ``mAP@All.voc_class_macro``: area under the monotone envelope of precision over recall
+      (VOC 2010), mean over the queries of a class, then over classes (the form of CoDA's code).
+
+    Args:
+        query_QD: embeddings of the queries, any length and float type; a zero row has similarity 0.
+        gallery_GD: embeddings of the gallery on the same device.
+        query_label_Q: integer class ids.
+        gallery_label_G: integer class ids of the same class list.
+        ks: the k of P@k.
+        block: queries of which similarities are held at a time; by default as many as fit 64 MiB.
+        per_query: also return average precision and P@k of each query.
+
+    Raises:
+        UsageError: a k below 1.
+        ValueError: shapes that do not fit, or an embedding that is not finite.
+    """
+    label = _Labels.of(query_label_Q, gallery_label_G)
+    _check(query_QD, gallery_GD, label, ks, block)
+    order = torch.from_numpy(label.order_V).to(query_QD.device)
+    sorted_query_VD = exact_unit(query_QD)[order] * -_KEY
+    product = _BlockProduct(sorted_query_VD, exact_unit(gallery_GD), block)
+    return _score(product, product.block, label, ks, per_query)
+
+
+def retrieval_metrics_both(
+    z_a_ND: Tensor,
+    z_b_ND: Tensor,
+    label_a_N: Labels,
+    label_b_N: Labels,
+    ks: Sequence[int],
+    *,
+    block: int | None = None,
+    per_query: bool = False,
+) -> tuple[RetrievalScores, RetrievalScores]:
+    """Both directions of a pair: queries of a in gallery b, then queries of b in gallery a.
+
+    The same figures as two calls of ``retrieval_metrics``. Where all similarities of the pair fit
+    one block they are computed once.
+
+    Args:
+        z_a_ND: embeddings of domain a.
+        z_b_ND: embeddings of domain b on the same device.
+        label_a_N: integer class ids of domain a.
+        label_b_N: integer class ids of domain b.
+        ks: see ``retrieval_metrics``.
+        block: see ``retrieval_metrics``.
+        per_query: see ``retrieval_metrics``.
+
+    Raises:
+        UsageError: see ``retrieval_metrics``.
+        ValueError: see ``retrieval_metrics``.
+    """
+    ab, ba = _Labels.of(label_a_N, label_b_N), _Labels.of(label_b_N, label_a_N)
+    _check(z_a_ND, z_b_ND, ab, ks, block)
+    a_ND, b_ND = exact_unit(z_a_ND), exact_unit(z_b_ND)
+    n_a, n_b = len(a_ND), len(b_ND)
+    fits = n_a * n_b <= _BLOCK_ELEMENTS if block is None else max(n_a, n_b) <= block
+    shared_AB = (a_ND * -_KEY) @ b_ND.T if fits else None
+
+    def direction(
+        query_ND: Tensor, gallery_ND: Tensor, label: _Labels, similarity_QG: Tensor | None
+    ) -> RetrievalScores:
+        order = torch.from_numpy(label.order_V).to(query_ND.device)
+        if similarity_QG is not None:
+            rows = similarity_QG[order]
+            return _score(
+                lambda start, stop: rows[start:stop], max(1, len(rows)), label, ks, per_query
+            )
+        product = _BlockProduct(query_ND[order] * -_KEY, gallery_ND, block)
+        return _score(product, product.block, label, ks, per_query)
+
+    return (
+        direction(a_ND, b_ND, ab, shared_AB),
+        direction(b_ND, a_ND, ba, None if shared_AB is None else shared_AB.T.contiguous()),
+    )
+
+
+def exact_unit(z_ND: Tensor) -> Tensor:
+    """Rows of (nearly) unit length whose products a float64 matrix product sums without error.
+
+    Components are multiples of 2^-26 and rows a little shorter than 1, so every partial sum of a
+    product of two rows is a multiple of 2^-52 below 1, which float64 holds exactly.
+
+    Args:
+        z_ND: embeddings of any length and float type.
+
+    Returns:
+        float64; a zero row stays zero.
+
+    Raises:
+        ValueError: an embedding is not finite.
+    """
+    z_ND = z_ND.detach().double()
+    norm_N1 = torch.linalg.vector_norm(z_ND, dim=1, keepdim=True)
+    if not bool(torch.isfinite(norm_N1).all()):
+        raise ValueError("an embedding is not finite")
+    unit_ND = z_ND / torch.where(norm_N1 > 0, norm_N1, 1.0)
+    return (unit_ND * (_SHRINK * _GRID)).round_() / _GRID
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of one direction as codes; an invalid query has code -1 and no relevant image."""
+
+    code_Q: NDArray[np.int32]
+    code_G: NDArray[np.int32]
+    relevant_Q: Ints  # number of relevant gallery images
+    order_V: Ints  # valid queries sorted by class: those of a block have about as many hits
+
+    @classmethod
+    def of(cls, query_label_Q: Labels, gallery_label_G: Labels) -> "_Labels":
+        query_Q = torch.as_tensor(query_label_Q).cpu().numpy()
+        gallery_G = torch.as_tensor(gallery_label_G).cpu().numpy()
+        classes, code_G, count = np.unique(gallery_G, return_inverse=True, return_counts=True)
+        valid_V = np.flatnonzero(np.isin(query_Q, classes))
+        code_V = np.searchsorted(classes, query_Q[valid_V])
+        code_Q = np.full(len(query_Q), -1, dtype=np.int32)
+        code_Q[valid_V] = code_V
+        relevant_Q = np.zeros(len(query_Q), dtype=np.int64)
+        relevant_Q[valid_V] = count[code_V]
+        order_V = valid_V[np.argsort(code_V, kind="stable")]
+        return cls(code_Q, code_G.astype(np.int32), relevant_Q, order_V)
+
+
+class _BlockProduct:
+    """Negated similarities of a run of queries with the whole gallery, in units of a sort key."""
+
+    def __init__(self, scaled_query_VD: Tensor, gallery_GD: Tensor, block: int | None) -> None:
+        self._query_VD, self._gallery_GD = scaled_query_VD, gallery_GD
+        wanted = block or max(1, _BLOCK_ELEMENTS // max(1, len(gallery_GD)))
+        self.block = min(wanted, max(1, len(scaled_query_VD)))
+        self._out_BG = gallery_GD.new_empty((self.block, len(gallery_GD)))
+
+    def __call__(self, start: int, stop: int) -> Tensor:
+        out = self._out_BG[: stop - start]
+        return torch.mm(self._query_VD[start:stop], self._gallery_GD.T, out=out)
+
+
+def _score(
+    rows: Callable[[int, int], Tensor],
+    block: int,
+    label: _Labels,
+    ks: Sequence[int],
+    per_query: bool,
+) -> RetrievalScores:
+    """Scores one direction.
+
+    Args:
+        rows: gives the negated similarities of the queries ``order_V[start:stop]``.
+        block: queries to ask ``rows`` for at a time.
+        label: labels of the direction.
+        ks: see ``retrieval_metrics``.
+        per_query: see ``retrieval_metrics``.
+    """
+    n_queries, n_valid = len(label.code_Q), len(label.order_V)
+    ap_Q, voc_Q, hits_QK = np.zeros(n_queries), np.zeros(n_queries), np.zeros((n_queries, len(ks)))
+    cut_QK = np.minimum(np.asarray(ks, dtype=np.int64), label.relevant_Q[:, None])
+
+    def score_rows(start: int, similarity_BG: Tensor) -> None:
+        query_B = label.order_V[start : start + len(similarity_BG)]
+        code_B, count_B = label.code_Q[query_B], label.relevant_Q[query_B]
+        if similarity_BG.device.type == "cpu":
+            rank_H = _hit_ranks(similarity_BG.numpy(), code_B, label.code_G, count_B)
+        else:
+            rank_H = _hit_ranks_on_device(similarity_BG, code_B, label.code_G)
+        parts = _from_ranks(rank_H, count_B, cut_QK[query_B])
+        ap_Q[query_B], voc_Q[query_B], hits_QK[query_B] = parts
+
+    threads = torch.get_num_threads()
+    step = max(1, _TASK_ELEMENTS // max(1, len(label.code_G)))
+    with ThreadPoolExecutor(threads) as pool:  # NumPy sorts without the interpreter lock
+        for start in range(0, n_valid, block):
+            similarity_BG = rows(start, min(start + block, n_valid))
+            if similarity_BG.device.type != "cpu":
+                score_rows(start, similarity_BG)
+                continue
+            firsts = range(start, start + len(similarity_BG), step)
+            spread = pool.map if threads > 1 else map
+            for _ in spread(score_rows, firsts, similarity_BG.split(step)):
+                pass  # waits, and raises what a task raised
+    return _summary(label, ks, ap_Q, voc_Q, hits_QK, cut_QK, per_query)
+
+
+def _hit_ranks(
+    similarity_BG: Floats, code_B: NDArray[np.int32], code_G: NDArray[np.int32], count_B: Ints
+) -> Ints:
+    """Ranks (from 1) of the relevant images of each query, ascending within a query."""
+    relevant_BG = code_B[:, None] == code_G
+    key_BG = similarity_BG.astype(np.int32)
+    key_BG <<= 1
+    key_BG |= relevant_BG
+    key_BG.sort(axis=1)
+    key = key_BG.ravel()
+    place_H = np.flatnonzero((key & 1).astype(bool))  # several times faster than on integers
+    row_H = np.repeat(np.arange(len(code_B)), count_B)
+    rank_H = place_H - row_H * len(code_G) + 1
+    # An even key just before an odd one of the same value: others as near as a relevant image.
+    tied_H = key[place_H - 1] ^ key[place_H] == 1
+    if tied_H.any():
+        tied_B = np.zeros(len(code_B), dtype=bool)
+        tied_B[row_H[tied_H]] = True
+        rank_H[tied_B[row_H]] = _hit_ranks_of_tied(similarity_BG[tied_B], relevant_BG[tied_B])
+    return rank_H
+
+
+def _hit_ranks_of_tied(similarity_TG: Floats, relevant_TG: NDArray[np.bool_]) -> Ints:
+    """The same for rows with ties: the gallery index is part of the (64-bit) sort key."""
+    key_TG = similarity_TG.astype(np.int32).astype(np.int64) << 32
+    key_TG |= np.arange(similarity_TG.shape[1], dtype=np.int64) << 1
+    key_TG |= relevant_TG
+    key_TG.sort(axis=1)
+    return np.nonzero((key_TG & 1).astype(bool))[1] + 1
+
+
+def _hit_ranks_on_device(
+    similarity_BG: Tensor, code_B: NDArray[np.int32], code_G: NDArray[np.int32]
+) -> Ints:
+    """``_hit_ranks`` on the device of the similarities: a stable sort there, ranks come back."""
+    device = similarity_BG.device
+    order_BG = torch.sort(similarity_BG.to(torch.int32), dim=1, stable=True).indices
+    sorted_code_BG = torch.from_numpy(code_G).to(device)[order_BG]
+    relevant_BG = sorted_code_BG == torch.from_numpy(code_B).to(device)[:, None]
+    return relevant_BG.nonzero()[:, 1].cpu().numpy() + 1
+
+
+def _from_ranks(rank_H: Ints, count_B: Ints, cut_BK: Ints) -> tuple[Floats, Floats, Floats]:
+    """Average precision, its VOC-2010 form (both in [0, 1]) and hits among the first ``cut_BK``."""
+    nth_R = np.arange(count_B.max())
+    first_B = np.cumsum(count_B) - count_B
+    index_BR = np.minimum(first_B[:, None] + nth_R, len(rank_H) - 1)
+    rank_BR = np.where(nth_R < count_B[:, None], rank_H[index_BR], np.inf)
+    precision_BR = (nth_R + 1) / rank_BR
+    # Running sums, as they do not depend on the padding: a query scores alike in any block.
+    sum_B = precision_BR.cumsum(axis=1)[:, -1]
+    envelope_BR = np.maximum.accumulate(precision_BR[:, ::-1], axis=1)
+    voc_sum_B = envelope_BR.cumsum(axis=1)[:, -1]
+    head_BR = rank_BR[:, : cut_BK.max(initial=0)]
+    hits_BK = np.stack([(head_BR <= cut[:, None]).sum(axis=1) for cut in cut_BK.T], axis=1)
+    return sum_B / count_B, voc_sum_B / count_B, hits_BK.astype(np.float64)
+
+
+def _summary(
+    label: _Labels,
+    ks: Sequence[int],
+    ap_Q: Floats,
+    voc_Q: Floats,
+    hits_QK: Floats,
+    cut_QK: Ints,
+    per_query: bool,
+) -> RetrievalScores:
+    """Averages over the valid queries, in the order of the queries."""
+    valid_Q = label.relevant_Q > 0
+    n_valid = int(valid_Q.sum())
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, which is what an invalid query has
+        precision_QK = hits_QK / cut_QK
+    metrics: dict[str, float] = {}
+    for column, k in enumerate(ks):
+        metrics[f"P@{k}"] = _percent(hits_QK[:, column].sum(), cut_QK[:, column].sum())
+        metrics[f"P@{k}.query_mean"] = _percent(precision_QK[valid_Q, column].sum(), n_valid)
+    metrics["mAP@All"] = _percent(ap_Q[valid_Q].sum(), n_valid)
+    queries_C = np.bincount(label.code_Q[valid_Q])
+    voc_sum_C = np.bincount(label.code_Q[valid_Q], voc_Q[valid_Q])
+    present = queries_C > 0
+    voc_C = voc_sum_C[present] / queries_C[present]
+    metrics["mAP@All.voc_class_macro"] = _percent(voc_C.sum(), len(voc_C))
+    metrics["n_valid_queries"] = float(n_valid)
+    if not per_query:
+        return RetrievalScores(metrics)
+    precision_at_Q = {k: 100 * precision_QK[:, column] for column, k in enumerate(ks)}
+    return RetrievalScores(metrics, np.where(valid_Q, 100 * ap_Q, np.nan), precision_at_Q)
+
+
+def _percent(total: float, count: float) -> float:
+    return float(100 * total / count) if count else float("nan")
+
+
+def _check(
+    query_QD: Tensor, gallery_GD: Tensor, label: _Labels, ks: Sequence[int], block: int | None
+) -> None:
+    if any(k < 1 for k in ks):
+        raise UsageError(f"The k of P@k must be 1 or more, got {', '.join(map(str, ks))}.")
+    if block is not None and block < 1:
+        raise ValueError(f"block must be 1 or more, got {block}")
+    if query_QD.ndim != 2 or gallery_GD.ndim != 2 or query_QD.shape[1] != gallery_GD.shape[1]:
+        raise ValueError(
+            f"queries {tuple(query_QD.shape)} and gallery {tuple(gallery_GD.shape)} must be "
+            "matrices of the same number of columns"
+        )
+    if len(query_QD) != len(label.code_Q) or len(gallery_GD) != len(label.code_G):
+        raise ValueError(
+            f"{len(label.code_Q)} and {len(label.code_G)} labels for {len(query_QD)} queries and "
+            f"{len(gallery_GD)} gallery images"
+        )

@@ -1,0 +1,129 @@
+"""The body of ``harness.train``: one trial in this process, without Ray."""
+
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from harness.command_line import DONE, TRIAL_FAILED
+from harness.config import TrainOptions, TrialConfig, to_json
+from harness.errors import UsageError
+from harness.leaderboard.protocols import oracle_value
+from harness.leaderboard.records import TrialRecord, ends
+from harness.leaderboard.schema import metric_names
+from harness.search.driver import opened
+from harness.search.failure import Failure
+from harness.search.pair_search import make_trial_config
+from harness.search.progress import board_table, show_seconds, show_settings
+from harness.search.start_points import start_point
+from harness.search.studies import Prepared, prepare_studies
+from harness.training.checkpoint import save_snapshots
+from harness.training.scored_trial import ScoredTrial
+
+
+def run_train_command(options: TrainOptions, console: Console) -> int:
+    """Trains and shows each epoch; returns the exit code."""
+    with console.status("Reading the data set") as status:
+        prepared = prepare_studies(
+            options,
+            trials=1,
+            sampler="none",
+            early_stopping="none",
+            both_ways=False,
+            progress=status.update,
+        )
+    for note in prepared.notes:
+        console.print(note, style="yellow", soft_wrap=True, markup=False)
+    if len(prepared.pairs) != 1 or len(prepared.plans) != 1:
+        raise UsageError(
+            "harness.train trains one pair and one method; name them with --pairs A-B and "
+            "--method NAME."
+        )
+    config = _config(prepared)
+    prepared.store.open_for_writing(prepared.data.index)
+    try:
+        record = _train(config, prepared, console)
+        prepared.store.write_trial(record)
+    finally:
+        prepared.store.close()
+    return _show_outcome(record, prepared, console)
+
+
+def _config(prepared: Prepared) -> TrialConfig:
+    """The paper's point, with what ``--set`` says: the first trial of the same search."""
+    plan = prepared.plans[0]
+    point = start_point(0, plan.space, plan.paper, plan.config.seed)
+    return make_trial_config(
+        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
+    )
+
+
+def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRecord:
+    record = TrialRecord(config=config)
+    metric = prepared.context.first_metric
+    console.print(
+        f"{'-'.join(config.pair)}  {config.study.method}  "
+        f"{show_settings(config.params, sorted(config.params))}",
+        soft_wrap=True,
+    )
+    try:
+        device = torch.device(config.study.device_type)
+        trial = ScoredTrial(config, prepared.data, device)
+        about = trial.about()
+        record.host, record.device = about.host, about.device
+        record.batch_size, record.notes = about.batch_size, about.notes
+        while not trial.done:
+            report = opened(trial.next_report())
+            record.epochs[report.epoch] = report
+            parts = [
+                f"epoch {report.epoch:>3}/{config.study.epochs}",
+                f"{config.study.objective} {report.objective:.3f}",
+                f"{metric} {oracle_value(report, metric):.1f}",
+            ]
+            if report.losses:
+                parts.append(f"loss {report.losses['total']:.4f}")
+            console.print("  ".join([*parts, show_seconds(report.seconds)]), soft_wrap=True)
+        record.status = "finished"
+        save_snapshots(
+            {f"{config.trial_id}@{epoch}": held for epoch, held in trial.keeper.by_epoch().items()},
+            prepared.store.root / "picks",
+            {"config_json": to_json(config)},
+        )
+    except Exception as error:
+        # Whatever stops a training is recorded as what became of the trial.
+        failure = Failure.of(error)
+        record.status = "failed"
+        record.error_type, record.error_last_line = failure.type, failure.last_line
+        record.error_frame, record.error_trace = failure.frame, failure.trace
+    return record
+
+
+def _show_outcome(record: TrialRecord, prepared: Prepared, console: Console) -> int:
+    names = metric_names(prepared.store.ks)
+    for direction in record.directions:
+        shown = [record.epochs[0], record.last] if record.last else list(record.epochs.values())
+        rows: list[dict[str, Any]] = [
+            {
+                "rank": None,
+                "kind": "trained" if report.epoch else "floor",
+                "protocol": "last" if report.epoch else "floor",
+                "method": record.config.study.method,
+                "epoch": report.epoch,
+                **report.metrics[direction],
+            }
+            for report in shown
+            if report is not None
+        ]
+        query, gallery = ends(record.config.pair, direction)
+        held = [name for name in names if rows and name in rows[-1]]
+        console.print()
+        console.print(board_table(f"{query} → {gallery}", rows, held, ()))
+    if record.status == "failed":
+        console.print(
+            f"{record.error_type}: {record.error_last_line} (at {record.error_frame})",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"Trial file: {prepared.store.trial_path(record.config)}", soft_wrap=True)
+    return DONE if record.status == "finished" else TRIAL_FAILED

@@ -1,0 +1,184 @@
+"""Connects the driver of a search to one Ray Tune run."""
+
+import json
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.config import to_json
+from harness.search.driver import SearchDriver
+from harness.search.failure import Failure
+from harness.training.report import About, EpochReport
+from harness.training.scored_trial import TrialData
+
+# Ray and Tune read these when they are imported (field-notes F7).
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner  # noqa: E402
+from ray.tune.experiment import Trial  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from harness.search.trial_process import RunInfo, TrialFailedError, TrialProcess  # noqa: E402
+
+RETRIES = 2
+OBJECT_STORE_BYTES = 256 * 2**20
+
+
+class _Proposals(Searcher):
+    """Asks the driver for trials. What became of them the driver hears from :class:`_Reports`."""
+
+    def __init__(self, driver: SearchDriver, limit: Callable[[], int]) -> None:
+        super().__init__(metric="objective", mode="max")
+        self._driver = driver
+        self._limit = limit
+
+    def suggest(self, trial_id: str) -> Any:
+        # Tune asks one trial ahead; a proposal that waits for a place would not have learnt from
+        # the trials that end meanwhile.
+        if self._driver.missing and self._driver.running >= self._limit():
+            return None
+        config = self._driver.next_trial()
+        if config is None:
+            return Searcher.FINISHED
+        return {"trial": to_json(config), "trial_id": config.trial_id}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the callback that follows has the trial's last report and its error."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the driver's own files are what a later run starts from."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, likewise."""
+
+
+class _Reports(Callback):
+    """Hands reports and endings to the driver."""
+
+    def __init__(self, driver: SearchDriver, on_step: Callable[[], None]) -> None:
+        self._driver = driver
+        self._on_step = on_step
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._on_step()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "reports" in result:
+            reports = [EpochReport.from_json(text) for text in json.loads(result["reports"])]
+            self._driver.report(trial.config["trial_id"], reports, About(**result["about"]))
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._driver.restarted(trial.config["trial_id"])
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        text = trial.last_result.get("failure")
+        failure = None if text is None else Failure(**json.loads(text))
+        self._driver.end(trial.config["trial_id"], failure)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._driver.end(trial.config["trial_id"], failure_of(trial.get_pickled_error()))
+
+
+def failure_of(error: Exception | None) -> Failure:
+    """The failure behind what Tune knows of a trial's end."""
+    cause = getattr(error, "cause", error)
+    if isinstance(cause, TrialFailedError):
+        return cause.failure
+    lines = str(error).strip().splitlines()
+    return Failure(
+        type=type(error).__name__,
+        last_line=lines[0] if lines else "the trial's process was lost",
+        frame="",
+        trace=str(error),
+    )
+
+
+def run_search(
+    driver: SearchDriver,
+    data: TrialData,
+    storage: Path,
+    *,
+    cpus_per_trial: int,
+    gpus_per_trial: float,
+    max_concurrent: int | None,
+    on_step: Callable[[], None] = lambda: None,
+    trainable: type[tune.Trainable] = TrialProcess,
+    reuse_processes: bool = True,
+) -> None:
+    """Runs everything that the driver hands out in one Ray Tune run.
+
+    Args:
+        driver: of the search.
+        data: what the trials share.
+        storage: folder of checkpoints.
+        cpus_per_trial: CPU threads of a trial.
+        gpus_per_trial: share of a GPU of a trial.
+        max_concurrent: trials at once; None for as many as fit.
+        on_step: called again and again, to draw the progress.
+        trainable: what trains; a benchmark gives its own.
+        reuse_processes: keep the processes from trial to trial.
+    """
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not ray.is_initialized():
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+
+    def limit() -> int:
+        fit = int(ray.cluster_resources().get("CPU", 1) // cpus_per_trial)
+        return max(1, fit if max_concurrent is None else min(fit, max_concurrent))
+
+    run = RunInfo(storage.resolve(), uuid.uuid4().hex[:12])
+    with tempfile.TemporaryDirectory(prefix="harness-tune-") as litter:
+        Tuner(
+            tune.with_resources(
+                tune.with_parameters(trainable, data=data, run=run),
+                {"cpu": cpus_per_trial, "gpu": gpus_per_trial},
+            ),
+            tune_config=TuneConfig(
+                search_alg=_Proposals(driver, limit),
+                num_samples=-1,
+                reuse_actors=reuse_processes,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=RunConfig(
+                name="search",
+                storage_path=litter,
+                verbose=0,
+                callbacks=[_Reports(driver, on_step)],
+                failure_config=FailureConfig(max_failures=RETRIES),
+            ),
+        ).fit()

@@ -1,0 +1,300 @@
+"""From the flags to the studies: the data set, the pairs, one plan per method."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.distributions import BaseDistribution, distribution_to_json
+
+from harness.config import ParameterValue, StudyConfig, TrainOptions
+from harness.datasets.contract import DatasetIndex
+from harness.datasets.frame_store import prepare
+from harness.datasets.registry import open_dataset
+from harness.datasets.scenario import domain_subset, resolve_pairs
+from harness.errors import UsageError, nearest
+from harness.leaderboard.board import BoardContext, provenance
+from harness.leaderboard.schema import OPEN_METRICS, metric_names
+from harness.leaderboard.store import ResultsStore
+from harness.methods import Method, get_method
+from harness.search.pair_search import StudyPlan
+from harness.training.precision import choose_precision, cpu_flags
+from harness.training.scored_trial import TrialData
+from harness.training.views import frame_size
+from harness.validators import validator_names
+from models.encoder import parameter_count
+from models.weights import weights_digest
+from search_spaces import search_space
+
+Pair = tuple[str, str]
+
+VERSIONED = ("torch", "torchvision", "timm", "ray", "optuna", "numpy", "scipy", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything a command works on once its flags proved valid.
+
+    Attributes:
+        data: index and cache, for the trials.
+        pairs: domain pairs in order.
+        plans: one per method.
+        store: results folder of the data set.
+        storage: folder of checkpoints.
+        context: for the leaderboards.
+        notes: sentences for the user: what differs from the paper, what was cut.
+    """
+
+    data: TrialData
+    pairs: tuple[Pair, ...]
+    plans: tuple[StudyPlan, ...]
+    store: ResultsStore
+    storage: Path
+    context: BoardContext
+    notes: tuple[str, ...]
+
+
+def prepare_studies(
+    options: TrainOptions,
+    *,
+    trials: int | None,
+    sampler: str,
+    early_stopping: str,
+    both_ways: bool = True,
+    progress: Callable[[str], None] = lambda sentence: None,
+) -> Prepared:
+    """Checks the flags against each other and against the data; reads and decodes the data.
+
+    Raises:
+        UsageError: whatever a user can mend, before anything is trained.
+    """
+    methods = [get_method(name) for name in dict.fromkeys(options.method)]
+    cache_dir = options.cache_dir or default_cache_dir()
+    index = open_dataset(
+        options.dataset, options.data_root, cache_dir, skip_unreadable=options.skip_unreadable
+    )
+    objective = resolve_objective(options.objective, index.spec.ks)
+    pairs = tuple(
+        (pair.a, pair.b)
+        for pair in resolve_pairs(index, options.pairs, options.scenario, both_ways=both_ways)
+    )
+    store = ResultsStore(options.out, index.name, index.spec.ks)
+    defaults = index.spec.defaults
+    image_size = options.image_size or defaults.image_size
+    wanted = {domain for pair in pairs for domain in pair}
+    # With unreadable images left out the fingerprint must not depend on the pairs of a run.
+    domains = [d.name for d in index.domains if d.name in wanted or options.skip_unreadable]
+    index = prepare(
+        index,
+        domains,
+        frame_size(image_size),
+        cache_dir,
+        skip_unreadable=options.skip_unreadable,
+        progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
+    )
+    smallest = smallest_domain(index, options.scenario, options.scenario_seed)
+    plans, notes = [], list(index.warnings)
+    for method in methods:
+        plan, said = _plan(
+            method,
+            options,
+            index,
+            smallest=smallest,
+            objective=objective,
+            image_size=image_size,
+            trials=trials if trials is not None else defaults.trials,
+            sampler=sampler,
+            early_stopping=early_stopping,
+        )
+        plans.append(plan)
+        notes += said
+    return Prepared(
+        data=TrialData(index, cache_dir),
+        pairs=pairs,
+        plans=tuple(plans),
+        store=store,
+        storage=options.storage or store.root / "storage",
+        context=BoardContext(
+            ks=index.spec.ks,
+            primary_metric=index.spec.primary_metric,
+            class_count=len(index.classes),
+            versions=provenance(versions()),
+            git_commit=git_commit(),
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _plan(
+    method: Method,
+    options: TrainOptions,
+    index: DatasetIndex,
+    *,
+    smallest: int,
+    objective: str,
+    image_size: int,
+    trials: int,
+    sampler: str,
+    early_stopping: str,
+) -> tuple[StudyPlan, list[str]]:
+    defaults = index.spec.defaults
+    declared = search_space(method.name)
+    assigned = parse_assignments(options.set, method)
+    if assigned.get("K", 0) and int(assigned["K"]) > smallest:
+        raise UsageError(
+            f"--set K={assigned['K']} asks for more clusters than the smaller domain has images "
+            f"({smallest}); choose K up to {smallest}."
+        )
+    weights = options.weights or defaults.weights
+    backbone = options.backbone or defaults.backbone
+    device_type = "cuda" if torch.cuda.is_available() else "cpu"
+    preset = "scratch" if weights == "random" else "paper"
+    whole = declared.space(smallest)
+    space = {name: held for name, held in whole.items() if name not in assigned}
+    paper = declared.paper(index.spec.name, smallest)
+    config = StudyConfig(
+        dataset=index.name,
+        fingerprint=index.fingerprint,
+        dataset_warnings=index.warnings,
+        scenario=options.scenario,
+        scenario_seed=options.scenario_seed,
+        method=method.name,
+        backbone=backbone,
+        weights=weights,
+        weights_digest=weights_digest(weights),
+        image_size=image_size,
+        epochs=options.epochs or defaults.epochs,
+        batch_size=options.batch_size or defaults.batch_size,
+        precision=choose_precision(
+            device_type, cpu_flags(), parameter_count(backbone), image_size
+        ),
+        device_type=device_type,
+        threads=options.cpus_per_trial,
+        preset=preset,
+        fixed=assigned,
+        space=_described(space),
+        objective=objective,
+        sampler=sampler,
+        early_stopping=early_stopping,
+        seed=options.seed,
+    )
+    plan = StudyPlan(
+        config=config,
+        method=method,
+        space=space,
+        paper=paper,
+        fixed=assigned,
+        covers_paper=all(assigned.get(name, value) == value for name, value in paper.items()),
+        trials=trials,
+    )
+    return plan, []
+
+
+def smallest_domain(index: DatasetIndex, scenario: str, scenario_seed: int) -> int:
+    """Images of the smallest domain of the data set after the class split.
+
+    Over all domains, not only those of a run: the search space belongs to the study, which does
+    not depend on the list of pairs.
+    """
+    names = [domain.name for domain in index.domains]
+    return min(
+        len(positions)
+        for query in names
+        for gallery in names
+        if query != gallery
+        for positions in domain_subset(index, scenario, scenario_seed, query, gallery)
+    )
+
+
+def _described(space: Mapping[str, BaseDistribution]) -> dict[str, str]:
+    return {name: distribution_to_json(held) for name, held in space.items()}
+
+
+def parse_assignments(texts: Sequence[str], method: Method) -> dict[str, ParameterValue]:
+    """Reads ``NAME=VALUE`` by the types the method declares.
+
+    Raises:
+        UsageError: no '=', an unknown name, a value of the wrong kind.
+    """
+    types = method.parameter_types()
+    values: dict[str, ParameterValue] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes NAME=VALUE, not '{text}'.")
+        if name not in types:
+            raise UsageError(
+                f"The method '{method.name}' has no parameter '{name}'. {nearest(name, types)}"
+            )
+        try:
+            values[name] = types[name](value)
+        except ValueError:
+            raise UsageError(
+                f"--set {name} takes a value of type {types[name].__name__}, not '{value}'."
+            ) from None
+    return values
+
+
+def resolve_objective(text: str, ks: Sequence[int]) -> str:
+    """The objective with its metric spelled out.
+
+    Raises:
+        UsageError: an unknown score or metric.
+    """
+    name, _, metric = text.partition(":")
+    if name == "oracle":
+        metric = metric or f"P@{ks[0]}"
+        known = [held for held in metric_names(ks) if held != "n_valid_queries"]
+        if metric not in known:
+            raise UsageError(f"There is no metric '{metric}'. {nearest(metric, known)}")
+        return f"oracle:{metric}"
+    if text not in validator_names():
+        choices = [*validator_names(), "oracle"]
+        raise UsageError(f"There is no objective named '{text}'. {nearest(text, choices)}")
+    return text
+
+
+def default_cache_dir() -> Path:
+    """``$HARNESS_CACHE_DIR``, else a folder under the user's cache."""
+    held = os.environ.get("HARNESS_CACHE_DIR")
+    if held:
+        return Path(held)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "uxretrieval-harness"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    installed = {held.name.lower() for held in importlib.metadata.distributions() if held.name}
+    for name in VERSIONED:
+        if name in installed:
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+@cache
+def git_commit() -> str:
+    """Commit of this project, with ``+`` behind it if files differ; "" outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    if not (root / ".git").exists():
+        return ""
+    dirty = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "--short=12", "HEAD") + ("+" if dirty else "")
+
+
+

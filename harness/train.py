@@ -1,0 +1,32 @@
+"""``python -m harness.train``: one training of one pair, without Ray."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from harness.command_line import DONE, parse, run
+from harness.config import TrainOptions
+from harness.lists import add_list_flag, show_list
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns its exit code."""
+    options, rest = parse(
+        TrainOptions,
+        arguments,
+        prog="python -m harness.train",
+        description="Train one method on one domain pair; the numbers are those of the same trial "
+        "under harness.tune.",
+        extra=add_list_flag,
+    )
+    console = Console(highlight=False)
+    if rest.list:
+        show_list(rest.list, console)
+        return DONE
+    from harness.search.one_training import run_train_command
+
+    return run_train_command(options, console)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,81 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness.config import (
+    StudyConfig,
+    TrialConfig,
+    TuneOptions,
+    content_hash,
+    from_json,
+    to_json,
+)
+
+
+def study(**changes) -> StudyConfig:
+    held = {
+        "dataset": "shapes",
+        "fingerprint": "f",
+        "method": "ucdir",
+        "backbone": "test_resnet",
+        "weights": "random",
+        "image_size": 32,
+        "epochs": 4,
+        "batch_size": 16,
+        "preset": "scratch",
+        "objective": "mutual_nn",
+    }
+    return StudyConfig(**(held | changes))
+
+
+def trial(number: int = 0, **changes) -> TrialConfig:
+    held = {
+        "study": study(),
+        "trial_id": f"{study().study_id}.a-b.{number:04d}",
+        "number": number,
+        "pair": ("a", "b"),
+        "params": {"K": 5, "tau": 0.2, "lambda_dd": 0.5, "lambda_se": 1.0, "optimiser": "sgd"},
+        "searched": ("K", "tau"),
+        "init_seed": 1,
+        "seed": 2,
+    }
+    return TrialConfig(**(held | changes))
+
+
+def test_json_round_trip_gives_an_equal_trial():
+    config = trial()
+    again = from_json(TrialConfig, to_json(config))
+    assert again == config
+    assert again.pair == ("a", "b")
+    assert again.study.study_id == config.study.study_id
+
+
+def test_json_round_trip_of_options_keeps_paths():
+    options = TuneOptions(data_root=Path("x"), method=("a", "b"), trials=3)
+    assert from_json(TuneOptions, to_json(options)) == options
+
+
+def test_unknown_field_in_json_is_an_error():
+    text = to_json(trial()).replace('"number"', '"nummer"')
+    with pytest.raises(TypeError, match="nummer"):
+        from_json(TrialConfig, text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 5}, {"seed": 1}, {"fixed": {"K": 3}}, {"objective": "oracle:P@1"}, {"threads": 2}],
+)
+def test_whatever_changes_a_result_changes_the_study_id(change):
+    assert study(**change).study_id != study().study_id
+
+
+def test_the_folder_of_a_weight_file_is_no_part_of_the_identity():
+    here = study(weights="here/moco.pth", weights_digest="d")
+    there = study(weights="there/moco.pth", weights_digest="d")
+    assert here.study_id == there.study_id
+    assert dataclasses.replace(there, weights_digest="e").study_id != here.study_id
+
+
+def test_content_hash_does_not_depend_on_the_order_of_a_dict():
+    assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
