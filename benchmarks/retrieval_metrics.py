@@ -27,15 +27,15 @@ Metrics = dict[str, float]
 
 
 def draw_pair(
-    queries: int, gallery: int, classes: int, size: int
+    queries: int, gallery: int, classes: int, dimension: int
 ) -> tuple[Floats, Floats, Ints, Ints]:
     """Unit embeddings around class centres that the two domains share, and their labels."""
     generator = np.random.default_rng(0)
-    centre_CD = 6 / size**0.5 * generator.standard_normal((classes, size))
+    centre_CD = 6 / dimension**0.5 * generator.standard_normal((classes, dimension))
     label_a, label_b = (generator.integers(classes, size=n) for n in (queries, gallery))
 
     def embed(label_N: Ints) -> Floats:
-        z_ND = centre_CD[label_N] + generator.standard_normal((len(label_N), size))
+        z_ND = centre_CD[label_N] + generator.standard_normal((len(label_N), dimension))
         unit_ND = z_ND / np.linalg.norm(z_ND, axis=1, keepdims=True)
         return np.asarray(unit_ND, dtype=np.float32)
 
@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     score = WAYS[options.measure]
     score(draw_pair(50, 50, 5, 8))  # imports and first calls are not what is measured
-    pair = draw_pair(options.queries, options.gallery, options.classes[0], options.size)
+    pair = draw_pair(options.queries, options.gallery, options.classes[0], options.dimension)
     before, seconds = peak_bytes(), float("inf")
     for _ in range(options.repeats):
         started = time.perf_counter()
@@ -120,7 +120,7 @@ def in_child(way: str, classes: int, options: argparse.Namespace) -> dict:
     threads = str(options.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     command = [sys.executable, __file__, "--measure", way, "--classes", str(classes)]
-    for name in ("queries", "gallery", "size", "threads", "repeats"):
+    for name in ("queries", "gallery", "dimension", "threads", "repeats"):
         command += [f"--{name}", str(getattr(options, name))]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -131,7 +131,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=20_000)
     parser.add_argument("--gallery", type=int, help="as many as queries by default")
     parser.add_argument("--classes", type=int, nargs="+", default=[65])
-    parser.add_argument("--size", type=int, default=128, help="of an embedding")
+    parser.add_argument("--dimension", type=int, default=128, help="of an embedding")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1, help="the fastest counts")
     parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
@@ -146,7 +146,7 @@ def main() -> None:
         measure(options)
         return
     table = Table(
-        title=f"{options.queries} x {options.gallery} x {options.size}, both directions, "
+        title=f"{options.queries} x {options.gallery} x {options.dimension}, both directions, "
         f"all metrics, {options.threads} threads"
     )
     for column in ("classes", "way", "seconds", "times faster", "extra MB", "peak MB", "largest"):

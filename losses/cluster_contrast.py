@@ -46,16 +46,18 @@ def cluster_contrast_loss(
         The loss, averaged over the images that pass the filter (0 where none does), and the share
         of the images that pass; both scalars.
     """
-    key_BD = key_BD.detach()
-    logp_BN = F.log_softmax(z_BD @ bank_ND.detach().T / tau, dim=1)
+    key_BD, bank_ND = key_BD.detach(), bank_ND.detach()
+    scaled_BD = z_BD / tau
+    normaliser_B = (scaled_BD @ bank_ND.T).logsumexp(dim=1)
     same_BN: Tensor | None = None
     losses, passed = [], []
     for clustering in clusterings:
         cluster_B = clustering.assign_N[index_B]
         same_here_BN = cluster_B[:, None] == clustering.assign_N[None, :]
         same_BN = same_here_BN if same_BN is None else same_BN & same_here_BN
-        weight_BN = same_BN.to(logp_BN.dtype)
-        loss_B = -(weight_BN * logp_BN).sum(1) / weight_BN.sum(1)
+        weight_BN = same_BN.to(bank_ND.dtype)
+        mean_positive_BD = weight_BN @ bank_ND / weight_BN.sum(1, keepdim=True)
+        loss_B = normaliser_B - (scaled_BD * mean_positive_BD).sum(1)
         pass_B = confident(key_BD, clustering.proto_KD.detach(), cluster_B, tau, cluster_filter)
         losses.append((pass_B * loss_B).sum() / (pass_B.sum() + 1e-8))
         passed.append(pass_B.mean())

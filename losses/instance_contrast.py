@@ -19,11 +19,12 @@ def instance_contrast_loss(
     The positive is the image's own key where there is one, else its slot of the bank. After the
     bank rule ``overwrite`` both are the same vector, except for an image that is there twice.
     """
-    logits_BN = z_BD @ bank_ND.detach().T
+    scaled_BD = z_BD / tau
+    logits_BN = scaled_BD @ bank_ND.detach().T
     if key_BD is not None:
-        positive_B1 = (z_BD * key_BD.detach()).sum(1, keepdim=True)
+        positive_B1 = (scaled_BD * key_BD.detach()).sum(1, keepdim=True)
         logits_BN = logits_BN.scatter(1, index_B[:, None], positive_B1)
-    return F.cross_entropy(logits_BN / tau, index_B)
+    return F.cross_entropy(logits_BN, index_B)
 
 
 @register_loss("instance_contrast")

@@ -8,14 +8,11 @@ from torch import Tensor
 
 from losses.arguments import one_of
 from losses.contract import DomainView, Loss, StepContext
+from losses.dissimilarity import squared_distances
 from losses.feature_choice import FEATURES, Features, features_of
 from losses.registry import register_loss
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-
-
-def _squared_distances(x_MX: Tensor, y_NX: Tensor) -> Tensor:
-    return torch.cdist(x_MX, y_NX, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def mean_discrepancy(x_MX: Tensor, y_NX: Tensor) -> Tensor:
@@ -25,7 +22,8 @@ def mean_discrepancy(x_MX: Tensor, y_NX: Tensor) -> Tensor:
     images of the joint batch, taken as a constant, and s in ``BANDWIDTHS``.
     """
     joint_PX = torch.cat([x_MX, y_NX])
-    squared_PP = _squared_distances(joint_PX, joint_PX)
+    joint_PX = joint_PX - joint_PX.mean(0).detach()
+    squared_PP = squared_distances(joint_PX, joint_PX)
     pairs = len(joint_PX) * (len(joint_PX) - 1)
     width = (squared_PP.detach().sum() / pairs).clamp_min(1e-12)
     kernel_PP = torch.stack([torch.exp(-squared_PP / (s * width)) for s in BANDWIDTHS]).sum(0)

@@ -1,6 +1,6 @@
 """Entropy of an image over its nearest images in the other domain.
 
-Shapes: B batch, N images of the other domain, D embedding size.
+Shapes: B batch, N images of the other domain, M neighbours, D embedding size.
 """
 
 import torch.nn.functional as F
@@ -18,10 +18,10 @@ def neighbour_entropy(z_BD: Tensor, other_ND: Tensor, neighbours: int, tau: floa
     Images that are not among the ``neighbours`` nearest of all N (or of fewer, where the domain
     is smaller) have probability 0.
     """
-    similarity_BN = z_BD @ other_ND.detach().T
-    top_BN = similarity_BN.topk(min(neighbours, len(other_ND)), dim=1, sorted=False).values
-    logp_BN = F.log_softmax(top_BN / tau, dim=1)
-    return -(logp_BN.exp() * logp_BN).sum(1).mean()
+    logits_BN = (z_BD / tau) @ other_ND.detach().T
+    nearest_BM = logits_BN.topk(min(neighbours, len(other_ND)), dim=1, sorted=False).values
+    logp_BM = F.log_softmax(nearest_BM, dim=1)
+    return -(logp_BM.exp() * logp_BM).sum(1).mean()
 
 
 @register_loss("neighbour_entropy")

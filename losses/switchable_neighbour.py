@@ -41,8 +41,9 @@ def switchable_neighbour_loss(
     target_B = merged.other_to_merged_K[own_B]
     agrees_B = merged.own_to_merged_K[other.assign_N[neighbour_B]] == target_B
 
-    proto_logits_BC = z_BD @ proto_CD.T / tau
-    bank_logits_BN = z_BD @ other_bank_ND.T / tau
+    scaled_BD = z_BD / tau
+    proto_logits_BC = scaled_BD @ proto_CD.T
+    bank_logits_BN = scaled_BD @ other_bank_ND.T
     by_prototype_B = proto_logits_BC.gather(1, target_B[:, None])[:, 0]
     by_neighbour_B = bank_logits_BN.gather(1, neighbour_B[:, None])[:, 0]
     by_neighbour_B = by_neighbour_B.masked_fill(~agrees_B, -math.inf)

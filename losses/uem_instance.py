@@ -22,10 +22,10 @@ def uem_instance_loss(
     """Eq. 6 of UEM as a mean over the batch; scalar."""
     bank_ND = bank_ND.detach()
     if negatives == "bank":
-        return F.cross_entropy(z_BD @ bank_ND.T / tau, index_B)
+        return F.cross_entropy((z_BD / tau) @ bank_ND.T, index_B)
     slots_BD = bank_ND[index_B]
     own_B = torch.arange(len(z_BD), device=z_BD.device)
-    return F.cross_entropy(z_BD @ slots_BD.T / tau, own_B)
+    return F.cross_entropy((z_BD / tau) @ slots_BD.T, own_B)
 
 
 @register_loss("uem_instance")

@@ -23,14 +23,13 @@ from harness.errors import UsageError, nearest
 from harness.leaderboard.board import BoardContext, provenance
 from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
-from harness.methods import Method, get_method
+from harness.methods import Method, PairShape, get_method
 from harness.search.pair_search import StudyPlan
 from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
 from harness.validators import validator_names
-from models.encoder import parameter_count
-from models.weights import weights_digest
+from models.encoder import EncoderSettings, build_encoder, parameter_count
 from search_spaces import search_space
 
 Pair = tuple[str, str]
@@ -156,6 +155,15 @@ def _plan(
     backbone = options.backbone or defaults.backbone
     device_type = "cuda" if torch.cuda.is_available() else "cpu"
     preset = "scratch" if weights == "random" else "paper"
+    recipe = method.build(method.resolve(preset, index.name, {}), PairShape(smallest, smallest, 2))
+    settings = EncoderSettings(
+        backbone=backbone,
+        image_size=image_size,
+        embedding_size=recipe.embedding_size,
+        head=recipe.head,
+    )
+    # Built here once, so that weights that are missing or do not fit stop the run at its start.
+    encoder, report = build_encoder(settings, weights, options.seed)
     whole = declared.space(smallest)
     space = {name: held for name, held in whole.items() if name not in assigned}
     paper = declared.paper(index.spec.name, smallest)
@@ -168,12 +176,12 @@ def _plan(
         method=method.name,
         backbone=backbone,
         weights=weights,
-        weights_digest=weights_digest(weights),
+        weights_digest="" if weights == "random" else report.digest,
         image_size=image_size,
         epochs=options.epochs or defaults.epochs,
         batch_size=options.batch_size or defaults.batch_size,
         precision=choose_precision(
-            device_type, cpu_flags(), parameter_count(backbone), image_size
+            device_type, cpu_flags(), parameter_count(encoder.backbone), image_size
         ),
         device_type=device_type,
         threads=options.cpus_per_trial,
@@ -194,7 +202,7 @@ def _plan(
         covers_paper=all(assigned.get(name, value) == value for name, value in paper.items()),
         trials=trials,
     )
-    return plan, []
+    return plan, [] if weights == "random" else [report.sentence]
 
 
 def smallest_domain(index: DatasetIndex, scenario: str, scenario_seed: int) -> int:

@@ -219,7 +219,7 @@ class PairTraining:
 
     def _create_losses(self) -> dict[str, Loss]:
         sizes = {
-            "pooled_size": self.encoder.pooled_size,
+            "pooled_size": self.encoder.feature_size,
             "embedding_size": self.recipe.embedding_size,
         }
         losses: dict[str, Loss] = {}
@@ -233,11 +233,9 @@ class PairTraining:
 
     def _embed(self) -> None:
         with record_function("harness.embed"):
-            encoder = self.scored_encoder
-            encoder.eval()
             results = [
                 embed_domain(
-                    encoder,
+                    self.scored_encoder.embed,
                     frames,
                     self.settings.image_size,
                     self.device,
@@ -245,7 +243,6 @@ class PairTraining:
                 )
                 for frames in self.frames
             ]
-            encoder.train()
         self.embeddings = (results[0][0], results[1][0])
         self.pooled = (results[0][1], results[1][1])
 
@@ -305,7 +302,7 @@ class PairTraining:
                 self.twin.update(self.encoder)
                 permutation = torch.randperm(len(key_view), generator=draws)
                 with autocast(self.device, self.settings.precision):
-                    key_2BD = self.twin(key_view, permutation)[0].float()
+                    key_2BD = self.twin(key_view, permutation)
             if self.recipe.bank.rule == "overwrite":
                 overwrite(self.bank_a_ND, index_a_B, key_2BD[: self.batch_size])
                 overwrite(self.bank_b_ND, index_b_B, key_2BD[self.batch_size :])
@@ -314,7 +311,7 @@ class PairTraining:
                 z_2BD, pooled_2BF = self.encoder(query_view)
             frozen_2BD = self._frozen_embedding(query_view)
         with record_function("harness.losses"):
-            if self.clusterings != NO_CLUSTERINGS:
+            if self.clusterings[0]:
                 rule = self.rules[stage_index]
                 assert rule is not None
                 self.clusterings = rule.per_step(
@@ -376,7 +373,7 @@ class PairTraining:
         if self.frozen is None:
             return None
         with torch.no_grad(), autocast(self.device, self.settings.precision):
-            return self.frozen(view)[0].float()
+            return self.frozen(view)[0]
 
     def _total_loss(
         self,
