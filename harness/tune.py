@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from harness.command_line import DONE, parse, run
 from harness.config import TuneOptions
+from harness.console import make_console
 from harness.lists import add_list_flag, show_list
 
 
@@ -19,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
         "write a Parquet leaderboard for every pair.",
         extra=add_list_flag,
     )
-    console = Console(highlight=False)
+    console = make_console()
     if rest.list:
         show_list(rest.list, console)
         return DONE

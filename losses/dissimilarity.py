@@ -1,4 +1,4 @@
-"""The dissimilarity UEM searches with.
+"""Distances between embeddings, and the dissimilarity UEM searches with.
 
 Shapes: M, N images or prototypes, D embedding size.
 """

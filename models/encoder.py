@@ -116,7 +116,8 @@ def build_encoder(
     """Builds an encoder on the CPU, in train mode, its weights in channels-last order.
 
     Random weights depend on ``settings`` and ``seed`` alone, bit for bit; the global generator
-    is left as it was.
+    is left as it was. Dropout and stochastic depth are off (few of timm's networks have them by
+    default), so that a pass draws nothing.
 
     Args:
         settings: what to build.
@@ -180,7 +181,7 @@ def load_encoder(path: Path | str) -> Encoder:
 
 
 def backbone_names(pattern: str = "") -> tuple[str, ...]:
-    """timm's architectures, all or those that match a pattern such as ``*resnet*``."""
+    """The architectures of timm, all or those that match a pattern such as ``*resnet*``."""
     return tuple(timm.list_models(pattern))
 
 
@@ -224,9 +225,10 @@ def _assemble(settings: EncoderSettings, seed: int, pretrained: Path | None = No
     with _seeded(seed):
         try:
             backbone = timm.create_model(settings.backbone, **arguments)
+            _switch_off_drops(backbone)
             feature_size = _feature_size(backbone, settings.image_size)
         except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
+            reason = str(error).partition("\n")[0] or "it asks for another size"
             raise UsageError(
                 f"The backbone '{settings.backbone}' cannot take images of {settings.image_size}"
                 f" pixels: {reason}"
@@ -237,6 +239,16 @@ def _assemble(settings: EncoderSettings, seed: int, pretrained: Path | None = No
     )
     # Up to twice as fast on a CPU for networks of convolutions, and the same for the others.
     return encoder.to(memory_format=torch.channels_last)
+
+
+def _switch_off_drops(backbone: nn.Module) -> None:
+    """Dropout and stochastic depth would draw from the global generator in every step."""
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name in ("drop_prob", "drop_rate"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 @torch.no_grad()

@@ -31,6 +31,8 @@ class SplitBatchNorm(nn.Module):
     stands in for, so that weights go both ways.
     """
 
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -108,6 +110,7 @@ class SplitBatchNorm(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """What ``print`` shows."""
         return f"num_splits={self.num_splits}, eps={self.eps}, momentum={self.momentum}"
 
 

@@ -15,6 +15,29 @@ def test_registered_losses_conform(name):
     check_loss(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("coda", {"heads": 2, "alignment_weight": 0.5}),
+        ("coral", {"features": "embedding"}),
+        ("distance_of_distance", {"reduction": "mean", "temperature": 0.1}),
+        ("domain_adversarial", {"features": "embedding", "hidden_size": 3}),
+        ("mmd", {"features": "embedding"}),
+        ("neighbour_entropy", {"neighbours": 3}),
+        ("proto_nce", {"tau": 0.1}),
+        ("self_entropy", {"prototypes": "own"}),
+        ("self_entropy", {"prototypes": "other"}),
+        ("semantic_enhanced", {"prototypes": "own"}),
+        ("soft_centroid_contrast", {"momentum": 0.0}),
+        ("uem_instance", {"negatives": "batch"}),
+        ("uem_prototype", {"prototypes": "own"}),
+    ],
+    ids=str,
+)
+def test_registered_losses_conform_with_other_settings(name, arguments):
+    check_loss(name, **arguments)
+
+
 def test_an_instance_is_checked_and_left_alone():
     loss = create_loss("instance_contrast", tau=0.05)
     check_loss(loss)

@@ -131,3 +131,14 @@ def test_the_gap_of_a_single_prototype_bounds_nothing():
     assert smallest_gap(torch.tensor([[0.0, 0.0], [3.0, 4.0], [9.0, 9.0]])) == pytest.approx(5)
     rows, columns = matched_pairs(torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(2))
     assert (rows, columns) == ([0], [0])
+
+
+@pytest.mark.parametrize("tight", ["a", "b"])
+def test_two_near_prototypes_of_either_domain_forbid_a_merge_that_is_wider(tight):
+    wide = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    near = torch.tensor([[1.0, 0.2], [1.0, 0.3]])
+    centred_ND = torch.zeros(3, 2)
+    first, second = (near, wide) if tight == "a" else (wide, near)
+    in_a, in_b = merge_prototypes(first, second, centred_ND, centred_ND)
+    assert not in_a.is_merged_C.any()
+    assert not in_b.is_merged_C.any()

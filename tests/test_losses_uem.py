@@ -193,6 +193,14 @@ def test_eq_15_to_17_switchable_neighbour(views):
     assert a.z_BD.grad.isfinite().all()
 
 
+def test_some_neighbours_agree_and_some_do_not_in_what_is_compared():
+    shares = []
+    for situation in SITUATIONS:
+        a, b = pair_of_domains(11, **situation)
+        shares += [loop_sn2m(a, b)[1], loop_sn2m(b, a)[1]]
+    assert any(0 < share < 1 for share in shares)
+
+
 def test_the_neighbour_switches_on_where_everything_merges_and_off_where_nothing_does():
     for merging, clusters in (("all", (1, 1)), ("none", (4, 6))):
         a, b = pair_of_domains(12, merging=merging, clusters=clusters)

@@ -187,12 +187,12 @@ def test_products_of_rounded_embeddings_are_exact():
 def test_the_path_of_other_devices_gives_the_same_ranks():
     z_a, z_b, label_a, label_b = draw_pair(6)
     z_b[30:60] = z_b[:30]
-    label = retrieval._Labels.of(label_a, label_b)
-    order_V = label.order_V
-    similarity = exact_unit(z_a)[torch.from_numpy(order_V)] * -(2.0**30) @ exact_unit(z_b).T
-    code, relevant = label.code_Q[order_V], label.relevant_Q[order_V]
-    host = retrieval._hit_ranks(similarity.numpy(), code, label.code_G, relevant)
-    device = retrieval._hit_ranks_on_device(similarity, code, label.code_G)
+    label = retrieval._DirectionLabels.of(label_a, label_b)
+    far = retrieval._BlockProduct(exact_unit(z_a)[label.order_on(z_a)], exact_unit(z_b))
+    far_VG = far(0, len(label.order_V))
+    code_V, relevant_V = label.code_Q[label.order_V], label.relevant_Q[label.order_V]
+    host = retrieval._hit_ranks(far_VG.numpy(), code_V, label.code_G, relevant_V)
+    device = retrieval._hit_ranks_on_device(far_VG, code_V, label.code_G)
     np.testing.assert_array_equal(host, device)
 
 

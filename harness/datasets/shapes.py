@@ -123,16 +123,17 @@ def generate(root: Path, settings: ShapesSettings) -> Path:
     """
     if _is_complete(root, settings):
         return root
-    partial = root.with_name(f".{root.name}.partial")
+    target = root.resolve()
+    partial = target.with_name(f".{target.name}.partial")
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.with_name(f".{root.name}.lock")):
-            if _is_complete(root, settings):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if _is_complete(target, settings):
                 return root
             if partial.exists():
                 shutil.rmtree(partial)
             _write_tree(partial, settings)
-            partial.replace(root)
+            partial.replace(target)
     except OSError as error:
         raise UsageError(
             f"The shapes data set cannot be written to '{root}' ({error.strerror or error}): "
@@ -193,12 +194,14 @@ def contact_sheet(settings: ShapesSettings, instances: int = 3) -> Image.Image:
         "RGB", (margin + len(DOMAIN_NAMES) * group, 22 + len(CLASS_NAMES) * size), "white"
     )
     canvas, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, domain in enumerate(DOMAIN_NAMES):
+        middle = margin + column * group + instances * size // 2
+        canvas.text((middle, 11), domain, "black", font, anchor="mm")
     for row, class_name in enumerate(CLASS_NAMES):
         top = 22 + row * size
         canvas.text((4, top + size // 2), class_name, "black", font, anchor="lm")
         for column, domain in enumerate(DOMAIN_NAMES):
             left = margin + column * group
-            canvas.text((left + group // 2, 11), domain, "black", font, anchor="mm")
             for instance in range(instances):
                 picture = draw(domain, class_name, instance, settings)
                 sheet.paste(picture, (left + instance * size, top))
@@ -212,7 +215,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 the command line is wrong.
     """
     defaults = ShapesSettings()
-    parser = argparse.ArgumentParser(prog="python -m harness.datasets.shapes", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.datasets.shapes",
+        description="Writes the built-in data set, or a contact sheet of it.",
+    )
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--root", type=Path, metavar="DIR", help="write the tree of images here")
     target.add_argument("--contact-sheet", type=Path, metavar="FILE", help="write a PNG overview")

@@ -2,12 +2,13 @@
 
 Shapes: Q queries, V valid queries (their class is in the gallery), G gallery images, N images of a
 domain, D embedding size, B queries of a block, R relevant images of a query (padded to the most
-in the block), H hits of a block (its queries' relevant images, one after the other), k values of
-P@k (K of them).
+in the block), H hits of a block (its queries' relevant images, one after the other), K values of k
+in P@k.
 
 Everything follows from the ranks of the relevant images alone, so nothing else is ranked: the
-similarities of a block become 32-bit integers whose lowest bit says "relevant", each row is
-sorted by value, and the places of the odd numbers are the ranks.
+similarities of a block become 32-bit integers (``far_BG``: the negated cosine in steps of 2^-30,
+smaller is nearer), the lowest bit of which is made to say "relevant"; each row is sorted by value,
+and the places of the odd numbers are the ranks.
 
 Exact ties. Embeddings are rounded to multiples of 2^-26, and the products of a float64 matrix
 product are then multiples of 2^-52 below 1: every sum is exact in any order. So identical images
@@ -31,9 +32,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _GRID = 2.0**26  # steps per unit of a rounded embedding
-_KEY = 2.0**30  # steps per unit of cosine in a sort key
-_SHRINK = 1.0 - 2.0**-11  # keeps |cosine| * _KEY below 2^30, so that a key fits 32 bits
-_BLOCK_ELEMENTS = 2**23  # similarities of a block: 64 MiB
+_STEPS = 2.0**30  # steps per unit of cosine
+_SHRINK = 1.0 - 2.0**-11  # keeps a cosine below 2^30 steps: with the bit "relevant" it fits 32 bits
+_BLOCK_ELEMENTS = 2**23  # similarities of a block: 64 MiB, and 32 MiB as integers
 _TASK_ELEMENTS = 2**18  # similarities a thread takes at a time: what its cache holds
 
 
@@ -83,19 +84,17 @@ def retrieval_metrics(
         query_label_Q: integer class ids.
         gallery_label_G: integer class ids of the same class list.
         ks: the k of P@k.
-        block: queries of which similarities are held at a time; by default as many as fit 64 MiB.
+        block: queries of which similarities are held at a time; by default as many as fit 96 MiB.
         per_query: also return average precision and P@k of each query.
 
     Raises:
         UsageError: a k below 1.
         ValueError: shapes that do not fit, or an embedding that is not finite.
     """
-    label = _Labels.of(query_label_Q, gallery_label_G)
+    label = _DirectionLabels.of(query_label_Q, gallery_label_G)
     _check(query_QD, gallery_GD, label, ks, block)
-    order = torch.from_numpy(label.order_V).to(query_QD.device)
-    sorted_query_VD = exact_unit(query_QD)[order] * -_KEY
-    product = _BlockProduct(sorted_query_VD, exact_unit(gallery_GD), block)
-    return _score(product, product.block, label, ks, per_query)
+    product = _BlockProduct(exact_unit(query_QD)[label.order_on(query_QD)], exact_unit(gallery_GD))
+    return _score(product, label, ks, block, per_query)
 
 
 def retrieval_metrics_both(
@@ -126,28 +125,21 @@ def retrieval_metrics_both(
         UsageError: see ``retrieval_metrics``.
         ValueError: see ``retrieval_metrics``.
     """
-    ab, ba = _Labels.of(label_a_N, label_b_N), _Labels.of(label_b_N, label_a_N)
+    ab, ba = _DirectionLabels.of(label_a_N, label_b_N), _DirectionLabels.of(label_b_N, label_a_N)
     _check(z_a_ND, z_b_ND, ab, ks, block)
     a_ND, b_ND = exact_unit(z_a_ND), exact_unit(z_b_ND)
     n_a, n_b = len(a_ND), len(b_ND)
     fits = n_a * n_b <= _BLOCK_ELEMENTS if block is None else max(n_a, n_b) <= block
-    shared_AB = (a_ND * -_KEY) @ b_ND.T if fits else None
-
-    def direction(
-        query_ND: Tensor, gallery_ND: Tensor, label: _Labels, similarity_QG: Tensor | None
-    ) -> RetrievalScores:
-        order = torch.from_numpy(label.order_V).to(query_ND.device)
-        if similarity_QG is not None:
-            rows = similarity_QG[order]
-            return _score(
-                lambda start, stop: rows[start:stop], max(1, len(rows)), label, ks, per_query
-            )
-        product = _BlockProduct(query_ND[order] * -_KEY, gallery_ND, block)
-        return _score(product, product.block, label, ks, per_query)
-
+    if not fits:
+        return (
+            _score(_BlockProduct(a_ND[ab.order_on(a_ND)], b_ND), ab, ks, block, per_query),
+            _score(_BlockProduct(b_ND[ba.order_on(b_ND)], a_ND), ba, ks, block, per_query),
+        )
+    far_AB = _BlockProduct(a_ND, b_ND)(0, n_a)
+    far_of_ab, far_of_ba = far_AB[ab.order_on(a_ND)], far_AB.T.contiguous()[ba.order_on(b_ND)]
     return (
-        direction(a_ND, b_ND, ab, shared_AB),
-        direction(b_ND, a_ND, ba, None if shared_AB is None else shared_AB.T.contiguous()),
+        _score(lambda start, stop: far_of_ab[start:stop], ab, ks, n_a, per_query),
+        _score(lambda start, stop: far_of_ba[start:stop], ba, ks, n_b, per_query),
     )
 
 
@@ -175,7 +167,7 @@ def exact_unit(z_ND: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Labels:
+class _DirectionLabels:
     """Labels of one direction as codes; an invalid query has code -1 and no relevant image."""
 
     code_Q: NDArray[np.int32]
@@ -184,7 +176,7 @@ class _Labels:
     order_V: Ints  # valid queries sorted by class: those of a block have about as many hits
 
     @classmethod
-    def of(cls, query_label_Q: Labels, gallery_label_G: Labels) -> "_Labels":
+    def of(cls, query_label_Q: Labels, gallery_label_G: Labels) -> "_DirectionLabels":
         query_Q = torch.as_tensor(query_label_Q).cpu().numpy()
         gallery_G = torch.as_tensor(gallery_label_G).cpu().numpy()
         classes, code_G, count = np.unique(gallery_G, return_inverse=True, return_counts=True)
@@ -197,73 +189,83 @@ class _Labels:
         order_V = valid_V[np.argsort(code_V, kind="stable")]
         return cls(code_Q, code_G.astype(np.int32), relevant_Q, order_V)
 
+    def order_on(self, like: Tensor) -> Tensor:
+        """``order_V`` on the device of a tensor."""
+        return torch.from_numpy(self.order_V).to(like.device)
+
 
 class _BlockProduct:
-    """Negated similarities of a run of queries with the whole gallery, in units of a sort key."""
+    """Gives ``far_BG`` for a run of queries; its work space is kept from one run to the next."""
 
-    def __init__(self, scaled_query_VD: Tensor, gallery_GD: Tensor, block: int | None) -> None:
-        self._query_VD, self._gallery_GD = scaled_query_VD, gallery_GD
-        wanted = block or max(1, _BLOCK_ELEMENTS // max(1, len(gallery_GD)))
-        self.block = min(wanted, max(1, len(scaled_query_VD)))
-        self._out_BG = gallery_GD.new_empty((self.block, len(gallery_GD)))
+    def __init__(self, query_VD: Tensor, gallery_GD: Tensor) -> None:
+        self._query_VD, self._gallery_DG = query_VD * -_STEPS, gallery_GD.T
+        self._product_BG = gallery_GD.new_empty((0, len(gallery_GD)))
+        self._far_BG = self._product_BG.int()
 
     def __call__(self, start: int, stop: int) -> Tensor:
-        out = self._out_BG[: stop - start]
-        return torch.mm(self._query_VD[start:stop], self._gallery_GD.T, out=out)
+        rows = stop - start
+        if rows > len(self._far_BG):
+            shape = (rows, self._gallery_DG.shape[1])
+            self._product_BG, self._far_BG = (
+                space.new_empty(shape) for space in (self._product_BG, self._far_BG)
+            )
+        product_BG = self._product_BG[:rows]
+        torch.mm(self._query_VD[start:stop], self._gallery_DG, out=product_BG)
+        return self._far_BG[:rows].copy_(product_BG)
 
 
 def _score(
-    rows: Callable[[int, int], Tensor],
-    block: int,
-    label: _Labels,
+    far_rows: Callable[[int, int], Tensor],
+    label: _DirectionLabels,
     ks: Sequence[int],
+    block: int | None,
     per_query: bool,
 ) -> RetrievalScores:
     """Scores one direction.
 
     Args:
-        rows: gives the negated similarities of the queries ``order_V[start:stop]``.
-        block: queries to ask ``rows`` for at a time.
+        far_rows: gives ``far_BG`` of the queries ``order_V[start:stop]``.
         label: labels of the direction.
         ks: see ``retrieval_metrics``.
+        block: see ``retrieval_metrics``.
         per_query: see ``retrieval_metrics``.
     """
     n_queries, n_valid = len(label.code_Q), len(label.order_V)
     ap_Q, voc_Q, hits_QK = np.zeros(n_queries), np.zeros(n_queries), np.zeros((n_queries, len(ks)))
     cut_QK = np.minimum(np.asarray(ks, dtype=np.int64), label.relevant_Q[:, None])
 
-    def score_rows(start: int, similarity_BG: Tensor) -> None:
-        query_B = label.order_V[start : start + len(similarity_BG)]
+    def score_rows(start: int, far_BG: Tensor) -> None:
+        query_B = label.order_V[start : start + len(far_BG)]
         code_B, count_B = label.code_Q[query_B], label.relevant_Q[query_B]
-        if similarity_BG.device.type == "cpu":
-            rank_H = _hit_ranks(similarity_BG.numpy(), code_B, label.code_G, count_B)
+        if far_BG.device.type == "cpu":
+            rank_H = _hit_ranks(far_BG.numpy(), code_B, label.code_G, count_B)
         else:
-            rank_H = _hit_ranks_on_device(similarity_BG, code_B, label.code_G)
+            rank_H = _hit_ranks_on_device(far_BG, code_B, label.code_G)
         parts = _from_ranks(rank_H, count_B, cut_QK[query_B])
         ap_Q[query_B], voc_Q[query_B], hits_QK[query_B] = parts
 
     threads = torch.get_num_threads()
-    step = max(1, _TASK_ELEMENTS // max(1, len(label.code_G)))
+    block = block or max(1, _BLOCK_ELEMENTS // max(1, len(label.code_G)))
+    task = max(1, _TASK_ELEMENTS // max(1, len(label.code_G)))
     with ThreadPoolExecutor(threads) as pool:  # NumPy sorts without the interpreter lock
         for start in range(0, n_valid, block):
-            similarity_BG = rows(start, min(start + block, n_valid))
-            if similarity_BG.device.type != "cpu":
-                score_rows(start, similarity_BG)
+            far_BG = far_rows(start, min(start + block, n_valid))
+            if far_BG.device.type != "cpu":
+                score_rows(start, far_BG)
                 continue
-            firsts = range(start, start + len(similarity_BG), step)
+            firsts = range(start, start + len(far_BG), task)
             spread = pool.map if threads > 1 else map
-            for _ in spread(score_rows, firsts, similarity_BG.split(step)):
+            for _ in spread(score_rows, firsts, far_BG.split(task)):
                 pass  # waits, and raises what a task raised
     return _summary(label, ks, ap_Q, voc_Q, hits_QK, cut_QK, per_query)
 
 
 def _hit_ranks(
-    similarity_BG: Floats, code_B: NDArray[np.int32], code_G: NDArray[np.int32], count_B: Ints
+    far_BG: NDArray[np.int32], code_B: NDArray[np.int32], code_G: NDArray[np.int32], count_B: Ints
 ) -> Ints:
     """Ranks (from 1) of the relevant images of each query, ascending within a query."""
     relevant_BG = code_B[:, None] == code_G
-    key_BG = similarity_BG.astype(np.int32)
-    key_BG <<= 1
+    key_BG = far_BG << 1
     key_BG |= relevant_BG
     key_BG.sort(axis=1)
     key = key_BG.ravel()
@@ -275,27 +277,26 @@ def _hit_ranks(
     if tied_H.any():
         tied_B = np.zeros(len(code_B), dtype=bool)
         tied_B[row_H[tied_H]] = True
-        rank_H[tied_B[row_H]] = _hit_ranks_of_tied(similarity_BG[tied_B], relevant_BG[tied_B])
+        rank_H[tied_B[row_H]] = _hit_ranks_of_tied(far_BG[tied_B], relevant_BG[tied_B])
     return rank_H
 
 
-def _hit_ranks_of_tied(similarity_TG: Floats, relevant_TG: NDArray[np.bool_]) -> Ints:
+def _hit_ranks_of_tied(far_TG: NDArray[np.int32], relevant_TG: NDArray[np.bool_]) -> Ints:
     """The same for rows with ties: the gallery index is part of the (64-bit) sort key."""
-    key_TG = similarity_TG.astype(np.int32).astype(np.int64) << 32
-    key_TG |= np.arange(similarity_TG.shape[1], dtype=np.int64) << 1
+    key_TG = far_TG.astype(np.int64) << 32
+    key_TG |= np.arange(far_TG.shape[1], dtype=np.int64) << 1
     key_TG |= relevant_TG
     key_TG.sort(axis=1)
     return np.nonzero((key_TG & 1).astype(bool))[1] + 1
 
 
 def _hit_ranks_on_device(
-    similarity_BG: Tensor, code_B: NDArray[np.int32], code_G: NDArray[np.int32]
+    far_BG: Tensor, code_B: NDArray[np.int32], code_G: NDArray[np.int32]
 ) -> Ints:
-    """``_hit_ranks`` on the device of the similarities: a stable sort there, ranks come back."""
-    device = similarity_BG.device
-    order_BG = torch.sort(similarity_BG.to(torch.int32), dim=1, stable=True).indices
-    sorted_code_BG = torch.from_numpy(code_G).to(device)[order_BG]
-    relevant_BG = sorted_code_BG == torch.from_numpy(code_B).to(device)[:, None]
+    """``_hit_ranks`` on the device of ``far_BG``: a stable sort there, ranks come back."""
+    order_BG = torch.sort(far_BG, dim=1, stable=True).indices
+    sorted_code_BG = torch.from_numpy(code_G).to(far_BG.device)[order_BG]
+    relevant_BG = sorted_code_BG == torch.from_numpy(code_B).to(far_BG.device)[:, None]
     return relevant_BG.nonzero()[:, 1].cpu().numpy() + 1
 
 
@@ -316,7 +317,7 @@ def _from_ranks(rank_H: Ints, count_B: Ints, cut_BK: Ints) -> tuple[Floats, Floa
 
 
 def _summary(
-    label: _Labels,
+    label: _DirectionLabels,
     ks: Sequence[int],
     ap_Q: Floats,
     voc_Q: Floats,
@@ -351,7 +352,11 @@ def _percent(total: float, count: float) -> float:
 
 
 def _check(
-    query_QD: Tensor, gallery_GD: Tensor, label: _Labels, ks: Sequence[int], block: int | None
+    query_QD: Tensor,
+    gallery_GD: Tensor,
+    label: _DirectionLabels,
+    ks: Sequence[int],
+    block: int | None,
 ) -> None:
     if any(k < 1 for k in ks):
         raise UsageError(f"The k of P@k must be 1 or more, got {', '.join(map(str, ks))}.")

@@ -1,7 +1,5 @@
 """The body of ``harness.train``: one trial in this process, without Ray."""
 
-from typing import Any
-
 import torch
 from rich.console import Console
 
@@ -14,7 +12,7 @@ from harness.leaderboard.schema import metric_names
 from harness.search.driver import opened
 from harness.search.failure import Failure
 from harness.search.pair_search import make_trial_config
-from harness.search.progress import board_table, show_seconds, show_settings
+from harness.search.progress import metric_table, show_seconds, show_settings
 from harness.search.start_points import start_point
 from harness.search.studies import Prepared, prepare_studies
 from harness.training.checkpoint import save_snapshots
@@ -100,24 +98,15 @@ def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRe
 
 def _show_outcome(record: TrialRecord, prepared: Prepared, console: Console) -> int:
     names = metric_names(prepared.store.ks)
-    for direction in record.directions:
-        shown = [record.epochs[0], record.last] if record.last else list(record.epochs.values())
-        rows: list[dict[str, Any]] = [
-            {
-                "rank": None,
-                "kind": "trained" if report.epoch else "floor",
-                "protocol": "last" if report.epoch else "floor",
-                "method": record.config.study.method,
-                "epoch": report.epoch,
-                **report.metrics[direction],
-            }
-            for report in shown
-            if report is not None
-        ]
+    reports = [record.epochs[epoch] for epoch in sorted(record.epochs)]
+    for direction in record.directions if reports else ():
         query, gallery = ends(record.config.pair, direction)
-        held = [name for name in names if rows and name in rows[-1]]
+        columns = {
+            f"epoch {report.epoch}": report.metrics[direction]
+            for report in (reports[:1] + reports[1:][-1:])
+        }
         console.print()
-        console.print(board_table(f"{query} → {gallery}", rows, held, ()))
+        console.print(metric_table(f"{query} → {gallery}", columns, names))
     if record.status == "failed":
         console.print(
             f"{record.error_type}: {record.error_last_line} (at {record.error_frame})",

@@ -23,6 +23,8 @@ from search_spaces import Space
 
 RESAMPLES = 200
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -142,32 +143,46 @@ def board_table(
     title: str, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], searched: Sequence[str]
 ) -> Table:
     """The leaderboard rows of one directed pair."""
-    table = Table(title=title, title_style="bold", title_justify="left")
+    table = Table(title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("rank", justify="right")
     for heading in ("protocol", "method"):
         table.add_column(heading, no_wrap=True)
     for metric in metrics:
-        table.add_column(metric, justify="right")
-    for heading in ("gap", "epoch", *(SYMBOLS.get(name, name) for name in searched)):
-        table.add_column(heading, justify="right")
+        table.add_column(metric, justify="right", no_wrap=True)
+    for heading in ("gap", "epoch"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if searched:
+        table.add_column("settings", no_wrap=True)
     for row in rows:
-        style = {"floor": "dim", "chance": "dim"}.get(row["kind"], "")
+        settings = {name: row[name] for name in searched if row.get(name) is not None}
         table.add_row(
             _show(row["rank"]),
             row["protocol"],
             row["method"],
-            *(_show(row.get(metric), 1) for metric in metrics),
-            _show(row.get("oracle_gap"), 1),
+            *(_show(row.get(metric)) for metric in metrics),
+            _show(row.get("oracle_gap")),
             _show(row.get("epoch")),
-            *(_show(row.get(name), 3) for name in searched),
-            style=style,
+            *([show_settings(settings, list(settings))] if searched else []),
+            style={"floor": "dim", "chance": "dim"}.get(row["kind"], ""),
         )
     return table
 
 
-def _show(value: Any, digits: int = 3) -> str:
+def metric_table(
+    title: str, columns: Mapping[str, Mapping[str, float]], names: Sequence[str]
+) -> Table:
+    """Metrics as rows, states of a training as columns."""
+    table = Table(title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in names:
+        if any(name in metrics for metrics in columns.values()):
+            table.add_row(name, *(_show(metrics.get(name)) for metrics in columns.values()))
+    return table
+
+
+def _show(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.1f}" if digits == 1 else f"{value:.{digits}g}"
-    return str(value)
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -30,8 +30,8 @@ for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner  # noqa: E402
+from ray import cloudpickle, tune  # noqa: E402
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
@@ -41,7 +41,17 @@ RETRIES = 2
 OBJECT_STORE_BYTES = 256 * 2**20
 
 
-class _Proposals(Searcher):
+class _InThisProcess:
+    """Tune pickles and copies what it is given, to restore it one day; we start from our files."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+
+class _Proposals(_InThisProcess, Searcher):
     """Asks the driver for trials. What became of them the driver hears from :class:`_Reports`."""
 
     def __init__(self, driver: SearchDriver, limit: Callable[[], int]) -> None:
@@ -71,7 +81,7 @@ class _Proposals(Searcher):
         """Nothing, likewise."""
 
 
-class _Reports(Callback):
+class _Reports(_InThisProcess, Callback):
     """Hands reports and endings to the driver."""
 
     def __init__(self, driver: SearchDriver, on_step: Callable[[], None]) -> None:
@@ -103,7 +113,19 @@ class _Reports(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._driver.end(trial.config["trial_id"], failure_of(trial.get_pickled_error()))
+        self._driver.end(trial.config["trial_id"], failure_of(_error_of(trial)))
+
+
+def _error_of(trial: Trial) -> Exception | None:
+    """The error that ended a trial.
+
+    Read from the driver's own folder: ``get_pickled_error`` looks where Tune copies it later.
+    """
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return None
+    error: Exception = cloudpickle.loads(Path(path).read_bytes())
+    return error
 
 
 def failure_of(error: Exception | None) -> Failure:
@@ -111,9 +133,9 @@ def failure_of(error: Exception | None) -> Failure:
     cause = getattr(error, "cause", error)
     if isinstance(cause, TrialFailedError):
         return cause.failure
-    lines = str(error).strip().splitlines()
+    lines = [] if error is None else str(error).strip().splitlines()
     return Failure(
-        type=type(error).__name__,
+        type="LostProcess" if error is None else type(error).__name__,
         last_line=lines[0] if lines else "the trial's process was lost",
         frame="",
         trace=str(error),
@@ -146,7 +168,7 @@ def run_search(
         reuse_processes: keep the processes from trial to trial.
     """
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if not ray.is_initialized():
         ray.init(
             address="local",
@@ -180,5 +202,7 @@ def run_search(
                 verbose=0,
                 callbacks=[_Reports(driver, on_step)],
                 failure_config=FailureConfig(max_failures=RETRIES),
+                # Checkpoints are the trial's own (harness.training.checkpoint).
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()

@@ -49,7 +49,7 @@ def resampling_matrices(
     centre_BS = first_B[:, None] + (output_S + 0.5) * step_B[:, None]
     reach_B11 = step_B.abs().clamp(min=1.0)[:, None, None]
     distance_BSF = (pixel_F + 0.5) / reach_B11 - centre_BS[:, :, None] / reach_B11
-    weight_BSF = distance_BSF.abs_().neg_().add_(1.0).clamp_(min=0.0)
+    weight_BSF = torch.rsub(distance_BSF.abs_(), 1.0).clamp_(min=0.0)
     if inside:
         low_B1 = torch.minimum(first_B, last_B)[:, None]
         high_B1 = torch.maximum(first_B, last_B)[:, None]
@@ -179,7 +179,7 @@ def blur_matrices(sigma_B: Tensor, reach: int, size: int) -> Tensor:
 
     Args:
         sigma_B: standard deviations in pixels, above 0.
-        reach: pixels beyond the edge that are counted; at least 3 of the largest sigma.
+        reach: pixels beyond the edge that are counted; 4 times the largest sigma is enough.
         size: S.
 
     Returns:
@@ -188,7 +188,9 @@ def blur_matrices(sigma_B: Tensor, reach: int, size: int) -> Tensor:
     output_S = torch.arange(size, device=sigma_B.device, dtype=torch.float32)
     tap_T = torch.arange(-reach, size + reach, device=sigma_B.device, dtype=torch.float32)
     square_ST = (output_S[:, None] - tap_T).square_()
-    weight_BST = (square_ST * (-0.5 / sigma_B.square())[:, None, None]).exp_()
+    exponent_BST = square_ST * (-0.5 / sigma_B.square())[:, None, None]
+    # Denormal numbers would make exp several times slower on a CPU.
+    weight_BST = exponent_BST.clamp_(min=-60.0).exp_()
     weight_BST /= weight_BST.sum(2, keepdim=True)
     inner_BSS = weight_BST[:, :, reach : reach + size]
     inner_BSS[:, :, 0] += weight_BST[:, :, :reach].sum(2)

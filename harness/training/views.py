@@ -8,6 +8,7 @@ Shapes: B images, F side of a frame in pixels, S side of a view (``image_size``)
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -240,6 +241,12 @@ def _output_matrices(grey_B: Tensor) -> Tensor:
     return matrix_B33 / torch.tensor(IMAGENET_STD)[:, None]
 
 
+def _parts(count: int, image_size: int, device: torch.device) -> Iterator[slice]:
+    """The batch in parts that fit a CPU's cache, or as a whole where each launch costs."""
+    size = max(1, CPU_PIXELS // image_size**2) if device.type == "cpu" else count
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
 def _check_frames(frames_B3FF: Tensor, count: int) -> None:
     shape = tuple(frames_B3FF.shape)
     if frames_B3FF.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
@@ -292,7 +299,7 @@ def apply_views(frames_B3FF: Tensor, draws: ViewDraws, image_size: int) -> Tenso
     hue_step_B = (draws.order_B4 == HUE).int().argmax(1)
     kind_B, row_B = torch.where(draws.jitter_B, hue_step_B, NOT_JITTERED).sort(stable=True)
     sigma_B = draws.sigma_B[row_B]
-    reach = math.ceil(3 * float(sigma_B.max()))
+    reach = math.ceil(4 * float(sigma_B.max()))
 
     def sorted_on_device(x_B: Tensor) -> Tensor:
         return x_B[row_B].to(device, non_blocking=True)
@@ -304,10 +311,8 @@ def apply_views(frames_B3FF: Tensor, draws: ViewDraws, image_size: int) -> Tenso
     place_B = row_B.to(device, non_blocking=True)
 
     view_B3SS = torch.empty(count, 3, image_size, image_size, device=device)
-    chunk = max(1, CPU_PIXELS // image_size**2) if device.type == "cpu" else count
     with torch.autocast(device.type, enabled=False):
-        for start in range(0, count, chunk):
-            part = slice(start, start + chunk)
+        for part in _parts(count, image_size, device):
             frames = frames_B3FF.index_select(0, place_B[part])
             x_B3SS = resample(frames, span_B4[part], image_size, inside=True)
             _jitter_(x_B3SS.view(len(frames), 3, -1), jitter.rows(part), kind_B[part])
@@ -348,6 +353,9 @@ def evaluation_view(frames_B3FF: Tensor, size_B2: Tensor, image_size: int) -> Te
     corner_B2 = ((resized_B2 - image_size) / 2).round()
     box_B4 = torch.cat([corner_B2 / resized_B2, (corner_B2 + image_size) / resized_B2], 1)
     span_B4 = (box_B4 * frame).float().to(device, non_blocking=True)
+    view_B3SS = torch.empty(len(size_B2), 3, image_size, image_size, device=device)
     with torch.autocast(device.type, enabled=False):
-        x_B3SS = resample(frames_B3FF, span_B4, image_size, inside=False)
-    return x_B3SS.div_(std_31[..., None]).add_(offset_31[..., None])
+        for part in _parts(len(size_B2), image_size, device):
+            x_B3SS = resample(frames_B3FF[part], span_B4[part], image_size, inside=False)
+            torch.add(x_B3SS.div_(std_31[..., None]), offset_31[..., None], out=view_B3SS[part])
+    return view_B3SS

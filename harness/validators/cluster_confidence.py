@@ -1,0 +1,35 @@
+"""How firmly images belong to their reference cluster.
+
+Shapes: N images of the domain, K reference clusters, D embedding size.
+"""
+
+import torch
+from torch import Tensor
+
+from harness.validators.contract import PairEmbeddings
+from harness.validators.reference_clustering import ReferenceClustering
+from harness.validators.registry import register_validator
+
+TEMPERATURE = 0.1
+
+
+@register_validator("cluster_confidence", direction="max")
+def cluster_confidence(embeddings: PairEmbeddings) -> float:
+    """Mean probability of an image's own reference prototype, mean of the two domains.
+
+    The softmax runs over the prototypes of the image's domain at temperature 0.1. In [0, 1].
+    Multiplied by the share of the K clusters that own an image: coinciding embeddings would
+    otherwise be certain of the one cluster they have.
+    """
+    values = (
+        _confidence(embeddings.a_ND, embeddings.clusters_a),
+        _confidence(embeddings.b_ND, embeddings.clusters_b),
+    )
+    return sum(values) / 2
+
+
+def _confidence(z_ND: Tensor, clusters: ReferenceClustering) -> float:
+    logit_NK = z_ND @ clusters.proto_KD.T / TEMPERATURE
+    logit_NK = logit_NK.masked_fill(clusters.count_K == 0, -torch.inf)
+    own_N = logit_NK.softmax(1).gather(1, clusters.assign_N[:, None])
+    return own_N.mean().item() * clusters.occupancy

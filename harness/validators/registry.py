@@ -1,0 +1,70 @@
+"""The validators by name. A file of this folder adds its own with :func:`register_validator`."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from harness.errors import UsageError, nearest
+from harness.validators.contract import Direction, PairEmbeddings, Validator
+
+_VALIDATORS: dict[str, Validator] = {}
+
+
+def register_validator(
+    name: str, *, direction: Direction
+) -> Callable[[Callable[[PairEmbeddings], float]], Validator]:
+    """Decorator: makes a scoring function a validator known under ``name``.
+
+    Raises:
+        ValueError: another function holds the name already.
+    """
+
+    def register(score: Callable[[PairEmbeddings], float]) -> Validator:
+        held = _VALIDATORS.get(name)
+        if held is not None and _origin(held.score) != _origin(score):
+            raise ValueError(f"the validator name '{name}' is taken by {held.score.__module__}")
+        _VALIDATORS[name] = Validator(name, direction, score)
+        return _VALIDATORS[name]
+
+    return register
+
+
+def validator_names() -> tuple[str, ...]:
+    """The registered names, sorted."""
+    return tuple(sorted(_VALIDATORS))
+
+
+def get_validator(name: str) -> Validator:
+    """The validator of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in _VALIDATORS:
+        raise UsageError(f"There is no validator named '{name}'. {nearest(name, _VALIDATORS)}")
+    return _VALIDATORS[name]
+
+
+def score_all(
+    embeddings: PairEmbeddings, names: Iterable[str] | None = None
+) -> dict[str, float]:
+    """Scores of one epoch by name; what validators have in common is computed once.
+
+    Args:
+        embeddings: of the two domains.
+        names: the validators wanted; all of them by default.
+
+    Returns:
+        Value by name, in the order asked for (sorted by default). A value that cannot be computed
+        is NaN.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    chosen = [get_validator(name) for name in (validator_names() if names is None else names)]
+    with torch.inference_mode():
+        return {validator.name: validator(embeddings) for validator in chosen}
+
+
+def _origin(score: Callable[[PairEmbeddings], float]) -> tuple[str, str]:
+    return score.__module__, score.__qualname__
