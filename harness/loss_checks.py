@@ -42,9 +42,10 @@ def check_loss(loss: str | type[Loss] | Loss, **arguments: Any) -> None:
     one prototype, no clustering yet, half precision, collapsed embeddings, ...); where keys or the
     frozen copy are absent it may raise ``UsageError`` instead. Something is trained: embeddings,
     pooled features or own parameters; nothing flows into keys, banks or prototypes. The order of
-    a batch does not matter. No input is changed, no value is read back to the host, no global
-    random state is used, two instances do not influence each other, a state dict restores the
-    loss. The ``Args`` of its docstring are those of its signature.
+    a batch does not matter (not tried where the loss draws from ``step.generator``). No input is
+    changed, no value is read back to the host, no global random state is used, two instances do
+    not influence each other, a state dict restores the loss. The ``Args`` of its docstring are
+    those of its signature.
 
     Args:
         loss: a registered name, a class, or an instance (which is copied, never changed).

@@ -38,6 +38,8 @@ def _mlp_head(features: int, embedding: int) -> nn.Module:
     )
 
 
+_METADATA_KEY = "encoder_settings"
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _HEADS: dict[str, Callable[[int, int], nn.Module]] = {"mlp": _mlp_head, "linear": nn.Linear}
 
 
@@ -190,9 +192,6 @@ def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-_METADATA_KEY = "encoder_settings"
-
-
 def _check_backbone(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -244,7 +243,7 @@ def _assemble(settings: EncoderSettings, seed: int, pretrained: Path | None = No
 def _switch_off_drops(backbone: nn.Module) -> None:
     """Dropout and stochastic depth would draw from the global generator in every step."""
     for module in backbone.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, _DROPOUTS):
             module.p = 0.0
         for name in ("drop_prob", "drop_rate"):
             if isinstance(getattr(module, name, None), float):

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import huggingface_hub
+import huggingface_hub.constants
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ _PREFIXES = (
     "model.backbone.",
 )
 _IGNORED = ("encoder_k.", "module.encoder_k.", "queue", "module.queue")
+_HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
 _STEP_COUNTER = "num_batches_tracked"
 
 
@@ -107,10 +109,9 @@ def read_weight_file(path: Path) -> WeightFile:
             plain values, or holds no tensors.
     """
     if not path.is_file():
-        near = "" if path.exists() else " " + nearest(str(path), ("random", "timm"))
         raise UsageError(
-            f"There is no weight file '{path}'; weights are 'random', 'timm' or a file"
-            f" ({', '.join(SUFFIXES)}).{near if 'Did' in near else ''}"
+            f"There is no weight file '{path}': give one that exists ({', '.join(SUFFIXES)}), or a"
+            f" name. {nearest(str(path), ('random', 'timm'))}"
         )
     if not path.name.endswith(SUFFIXES):
         raise UsageError(f"The weight file '{path}' is of none of the kinds {', '.join(SUFFIXES)}.")
@@ -201,9 +202,9 @@ def timm_weight_file(backbone: str) -> Path:
             f"timm has no pretrained weights for '{backbone}': give weights 'random' or a file."
         )
     if not config.hf_hub_id:
-        return _fetched(lambda: _from_url(config.url), backbone, torch.hub.get_dir())
+        return _fetched(lambda: _from_url(config.url), backbone, config.url, torch.hub.get_dir())
     repository, _, revision = config.hf_hub_id.partition("@")
-    names = [config.hf_hub_filename] if config.hf_hub_filename else _HUB_NAMES
+    names = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_NAMES
     for name in names:
         cached = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(cached, str):
@@ -211,14 +212,12 @@ def timm_weight_file(backbone: str) -> Path:
     return _fetched(
         lambda: _from_hub(repository, names, revision or None),
         backbone,
+        repository,
         huggingface_hub.constants.HF_HUB_CACHE,
     )
 
 
-_HUB_NAMES = ["model.safetensors", "pytorch_model.bin"]
-
-
-def _from_hub(repository: str, names: list[str], revision: str | None) -> Path:
+def _from_hub(repository: str, names: tuple[str, ...], revision: str | None) -> Path:
     for name in names:
         try:
             # hf_hub_download alone tries six times, most of a minute, where there is no network.
@@ -226,7 +225,7 @@ def _from_hub(repository: str, names: list[str], revision: str | None) -> Path:
                 huggingface_hub.hf_hub_url(repository, name, revision=revision),
                 timeout=REACH_SECONDS,
             )
-        except huggingface_hub.errors.EntryNotFoundError:
+        except EntryNotFoundError:
             continue
         return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision))
     raise FileNotFoundError(f"{repository} holds none of {', '.join(names)}")
@@ -243,14 +242,14 @@ def _from_url(url: str) -> Path:
     return path
 
 
-def _fetched(fetch: Callable[[], Path], backbone: str, cache: str) -> Path:
+def _fetched(fetch: Callable[[], Path], backbone: str, source: str, cache: str) -> Path:
     try:
         return fetch()
     except Exception as error:  # each version of the hub's client has errors of its own
         raise UsageError(
-            f"The pretrained weights of '{backbone}' are not in the cache ({cache}) and could not"
-            f" be fetched ({type(error).__name__}): fetch them on a machine with network, or give"
-            " weights 'random' or a file (docs/weights.md)."
+            f"The pretrained weights of '{backbone}' ({source}) are not in the cache ({cache}) and"
+            f" could not be fetched ({type(error).__name__}): fetch them on a machine with"
+            " network, or give weights 'random' or a file (docs/weights.md)."
         ) from error
 
 
@@ -260,7 +259,11 @@ def _tensors_in(content: Any) -> dict[str, Tensor]:
     for key in _NESTED_UNDER:
         if isinstance(content.get(key), Mapping):
             return _tensors_in(content[key])
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
 
 
 def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from sklearn.datasets import load_sample_image
 
 from harness.training import views as module
-from harness.training.pixel_operators import resampling_matrices
+from harness.training.pixel_operators import resampling_matrices, spans
 from harness.training.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -245,15 +245,18 @@ def test_crop_and_resize_equal_pillows(size, flip):
         assert (view - tvf.pil_to_tensor(theirs)).abs().max() < 1.5
 
 
-def test_every_row_of_resampling_weighs_pixels_of_its_box_only():
-    low, high = torch.tensor([3.3, 7.9]), torch.tensor([9.6, 8.4])
-    weights = resampling_matrices(low, high, 12, 5, inside=True)
-    assert torch.allclose(weights.sum(2), torch.ones(2, 5))
-    assert (weights[0, :, :3] == 0).all()
-    assert (weights[0, :, 10:] == 0).all()
-    assert (weights[1].nonzero()[:, 1].unique() == torch.tensor([7, 8])).all()
-    mirrored = resampling_matrices(high, low, 12, 5, inside=True)
-    assert torch.allclose(mirrored, weights.flip(1), atol=1e-6)
+def test_resampling_reads_pixels_of_the_box_only():
+    box = torch.tensor([[3.3, 7.9, 9.6, 8.4]])
+    across, down = resampling_matrices(spans(box, 12, 5, inside=True))[0]
+    for weights, pixels_read in ((across, range(3, 10)), (down, range(7, 9))):
+        assert torch.allclose(weights.sum(1), torch.ones(5))
+        assert weights.sum(0).nonzero()[:, 0].tolist() == list(pixels_read)
+    mirrored = resampling_matrices(spans(box[:, [2, 1, 0, 3]], 12, 5, inside=True))[0]
+    assert torch.allclose(mirrored[0], across.flip(0), atol=1e-6)
+    assert torch.equal(mirrored[1], down)
+    beyond = resampling_matrices(spans(box, 12, 5, inside=False))[0, 1]
+    assert beyond.sum(0).nonzero()[:, 0].tolist() == [7, 8]
+    assert not torch.allclose(beyond, down)
 
 
 def test_colour_operations_equal_torchvisions_in_every_order():

@@ -345,16 +345,16 @@ def _umbrella(rng: Generator) -> list[Part]:
 
 
 CLASSES: dict[str, ObjectClass] = {
-    "apple": ObjectClass(_apple, hue=0.0, tilt=25),
-    "bird": ObjectClass(_bird, hue=0.57, tilt=20),
-    "car": ObjectClass(_car, hue=0.5, tilt=15),
-    "cup": ObjectClass(_cup, hue=0.9, tilt=20),
-    "fish": ObjectClass(_fish, hue=0.08, tilt=35),
-    "house": ObjectClass(_house, hue=0.04, tilt=10),
-    "leaf": ObjectClass(_leaf, hue=0.28, tilt=90),
-    "mushroom": ObjectClass(_mushroom, hue=0.98, tilt=20),
-    "sailboat": ObjectClass(_sailboat, hue=0.64, tilt=15),
+    "apple": ObjectClass(_apple, hue=0.0, tilt=40),
+    "bird": ObjectClass(_bird, hue=0.57, tilt=35),
+    "car": ObjectClass(_car, hue=0.5, tilt=25),
+    "cup": ObjectClass(_cup, hue=0.9, tilt=35),
+    "fish": ObjectClass(_fish, hue=0.08, tilt=50),
+    "house": ObjectClass(_house, hue=0.04, tilt=20),
+    "leaf": ObjectClass(_leaf, hue=0.28, tilt=180),
+    "mushroom": ObjectClass(_mushroom, hue=0.98, tilt=35),
+    "sailboat": ObjectClass(_sailboat, hue=0.64, tilt=25),
     "star": ObjectClass(_star, hue=0.14, tilt=36),
-    "tree": ObjectClass(_tree, hue=0.36, tilt=12),
-    "umbrella": ObjectClass(_umbrella, hue=0.78, tilt=35),
+    "tree": ObjectClass(_tree, hue=0.36, tilt=25),
+    "umbrella": ObjectClass(_umbrella, hue=0.78, tilt=60),
 }

@@ -85,14 +85,14 @@ def pose(thing: ObjectClass, colouring: Colouring, rng: Generator, side: int) ->
     main = (hue, rng.uniform(*colouring.saturation), rng.uniform(*colouring.value))
     angle = np.radians(rng.uniform(-thing.tilt, thing.tilt))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shear = np.array([[1.0, rng.uniform(-0.2, 0.2)], [0.0, 1.0]])
-    aspect = np.sqrt(rng.uniform(0.8, 1.25))
+    shear = np.array([[1.0, rng.uniform(-0.25, 0.25)], [0.0, 1.0]])
+    aspect = np.sqrt(rng.uniform(0.75, 1.33))
     flip = rng.choice([-1.0, 1.0])
     transform = rotation @ shear @ np.diag([flip * aspect, 1.0 / aspect])
     placed = [part.points_P2 @ transform.T for part in parts]
     low = np.min([points.min(axis=0) for points in placed], axis=0)
     extent = np.max([points.max(axis=0) for points in placed], axis=0) - low
-    scale = rng.uniform(0.55, 0.88) / float(extent.max())
+    scale = rng.uniform(0.45, 0.88) / float(extent.max())
     margin = 0.04
     corner = margin + rng.random(2) * (1.0 - 2 * margin - scale * extent)
     return [

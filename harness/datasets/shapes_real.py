@@ -81,8 +81,8 @@ def _value_noise(rng: Generator, size: tuple[int, ...], cells: int) -> Pixels:
 
 def _texture(rng: Generator, side: int) -> Pixels:
     """A textured surface of two related colours: mottled or with grain, (3, H, W) in [0, 1]."""
-    hue, saturation = rng.random(), rng.uniform(0.05, 0.4)
-    value, contrast = rng.uniform(0.35, 0.85), rng.uniform(0.15, 0.35)
+    hue, saturation = rng.random(), rng.uniform(0.03, 0.28)
+    value, contrast = rng.uniform(0.35, 0.85), rng.uniform(0.12, 0.3)
     dark = rgb(hue, saturation, value - contrast / 2)
     light = rgb(hue + rng.uniform(-0.06, 0.06), saturation, value + contrast / 2)
     coarse_HW = _value_noise(rng, (side, side), int(rng.integers(3, 7)))

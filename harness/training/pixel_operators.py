@@ -8,6 +8,7 @@ Shapes: B images, F side of a frame in pixels, S side of a view, P = S * S pixel
 blur row.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,61 +24,72 @@ LINEAR_STEPS = 3
 """Steps of a jitter that are not hue."""
 
 
-def resampling_matrices(
-    first_B: Tensor, last_B: Tensor, frame: int, size: int, *, inside: bool
-) -> Tensor:
-    """Antialiased bilinear resampling of a span of pixels along one axis.
+class Spans(NamedTuple):
+    """What a batch of views reads of its frames: per axis (across, then down) a span of pixels.
 
-    The weights are the triangle filter of Pillow's ``BILINEAR`` and torchvision's
-    ``antialias=True``, generalised to spans that begin or end within a pixel.
+    Attributes:
+        centre_B2S: centre of each output pixel, in units of the filter's reach.
+        pixel_B2F: centre of each frame pixel, in the same units.
+        covered_B2F: share of each frame pixel that may be read.
+    """
+
+    centre_B2S: Tensor
+    pixel_B2F: Tensor
+    covered_B2F: Tensor
+
+    def rows(self, part: slice) -> "Spans":
+        """The spans of some of the images."""
+        return Spans(self.centre_B2S[part], self.pixel_B2F[part], self.covered_B2F[part])
+
+
+def spans(box_B4: Tensor, frame: int, size: int, *, inside: bool) -> Spans:
+    """Prepares the resampling of a box of each frame; the box need not end between pixels.
 
     Args:
-        first_B: where the output begins, in frame pixels from the frame's edge (float32).
-        last_B: where it ends; smaller than ``first_B`` mirrors the output.
+        box_B4: left, top, right, bottom in frame pixels (float32); left > right mirrors.
         frame: F.
         size: S.
-        inside: True when nothing outside the span may be read (crop, then resize); False when
+        inside: True when nothing outside the box may be read (crop, then resize); False when
             the whole frame is resized and then cropped.
-
-    Returns:
-        (B, S, F) weights; each row sums to 1.
     """
-    device = first_B.device
-    step_B = (last_B - first_B) / size
-    pixel_F = torch.arange(frame, device=device, dtype=torch.float32)
-    output_S = torch.arange(size, device=device, dtype=torch.float32)
-    centre_BS = first_B[:, None] + (output_S + 0.5) * step_B[:, None]
-    reach_B11 = step_B.abs().clamp(min=1.0)[:, None, None]
-    distance_BSF = (pixel_F + 0.5) / reach_B11 - centre_BS[:, :, None] / reach_B11
-    weight_BSF = torch.rsub(distance_BSF.abs_(), 1.0).clamp_(min=0.0)
-    if inside:
-        low_B1 = torch.minimum(first_B, last_B)[:, None]
-        high_B1 = torch.maximum(first_B, last_B)[:, None]
-        covered_BF = torch.minimum(pixel_F + 1.0, high_B1) - torch.maximum(pixel_F, low_B1)
-        weight_BSF *= covered_BF.clamp_(0.0, 1.0)[:, None, :]
-    return weight_BSF.div_(weight_BSF.sum(2, keepdim=True))
+    first_B21, last_B21 = box_B4[:, :2, None], box_B4[:, 2:, None]
+    step_B21 = (last_B21 - first_B21) / size
+    reach_B21 = step_B21.abs().clamp(min=1.0)
+    pixel_F = torch.arange(frame, device=box_B4.device, dtype=torch.float32)
+    output_S = torch.arange(size, device=box_B4.device, dtype=torch.float32)
+    low_B21, high_B21 = torch.minimum(first_B21, last_B21), torch.maximum(first_B21, last_B21)
+    if not inside:
+        low_B21, high_B21 = torch.zeros_like(low_B21), torch.full_like(high_B21, frame)
+    covered_B2F = torch.minimum(pixel_F + 1.0, high_B21) - torch.maximum(pixel_F, low_B21)
+    return Spans(
+        centre_B2S=(first_B21 + (output_S + 0.5) * step_B21) / reach_B21,
+        pixel_B2F=(pixel_F + 0.5) / reach_B21,
+        covered_B2F=covered_B2F.clamp_(0.0, 1.0),
+    )
 
 
-def resample(frames_B3FF: Tensor, span_B4: Tensor, size: int, *, inside: bool) -> Tensor:
-    """Cuts a box out of each frame and resizes it.
-
-    Args:
-        frames_B3FF: uint8 frames.
-        span_B4: left, top, right, bottom in frame pixels (float32); left > right mirrors.
-        size: S.
-        inside: as in :func:`resampling_matrices`.
+def resampling_matrices(taken: Spans) -> Tensor:
+    """Antialiased bilinear weights: the triangle filter of Pillow's and torchvision's ``BILINEAR``.
 
     Returns:
-        (B, 3, S, S) float32 in [0, 1].
+        (B, 2, S, F), across and down; each row sums to 1.
+    """
+    distance_B2SF = taken.pixel_B2F[:, :, None] - taken.centre_B2S[..., None]
+    weight_B2SF = torch.rsub(distance_B2SF.abs_(), 1.0).clamp_(min=0.0)
+    weight_B2SF *= taken.covered_B2F[:, :, None]
+    return weight_B2SF.div_(weight_B2SF.sum(3, keepdim=True))
+
+
+def resample(frames_B3FF: Tensor, taken: Spans) -> Tensor:
+    """Cuts a box out of each uint8 frame and resizes it.
+
+    Returns:
+        (B, 3, S, S) float32 in [0, 255].
     """
     count, _, frame, _ = frames_B3FF.shape
-    span_4B = span_B4.T
-    both = resampling_matrices(
-        span_4B[:2].flatten(), span_4B[2:].flatten(), frame, size, inside=inside
-    )
-    across_BSF, down_BSF = both[:count], both[count:] / 255.0
-    pixels_B3FF = frames_B3FF.float()
-    narrow = torch.bmm(pixels_B3FF.view(count, 3 * frame, frame), across_BSF.mT)
+    across_BSF, down_BSF = resampling_matrices(taken).unbind(1)
+    size = across_BSF.shape[1]
+    narrow = torch.bmm(frames_B3FF.float().view(count, 3 * frame, frame), across_BSF.mT)
     return torch.matmul(down_BSF[:, None], narrow.view(count, 3, frame, size))
 
 
@@ -86,15 +98,15 @@ class ColourJitter(NamedTuple):
 
     Attributes:
         matrix_B333: the three operations that are not hue, in each image's order.
-        mean_weight_B3: weight of the image's mean grey in each of the three.
+        from_mean_B331: what each of them adds to a pixel per mean of the image's channels.
         hue_B33: the matrix of the hue rotation.
-        hue_shared_B1: its weight of (largest + smallest channel).
+        hue_shared_B11: its weight of (largest + smallest channel).
     """
 
     matrix_B333: Tensor
-    mean_weight_B3: Tensor
+    from_mean_B331: Tensor
     hue_B33: Tensor
-    hue_shared_B1: Tensor
+    hue_shared_B11: Tensor
 
     def rows(self, part: slice) -> "ColourJitter":
         """The jitter of some of the images."""
@@ -118,7 +130,7 @@ def hue_matrices(shift_B: Tensor) -> tuple[Tensor, Tensor]:
         shift_B: hue shift in turns, any value (torchvision's ``hue_factor``).
 
     Returns:
-        The matrices (B, 3, 3) and the weights (B, 1) of ``max + min``.
+        The matrices (B, 3, 3) and the weights (B, 1, 1) of ``max + min``.
     """
     sextants_B = (shift_B * 6.0).remainder(6.0)
     thirds_B = (sextants_B / 2.0).round()
@@ -129,7 +141,7 @@ def hue_matrices(shift_B: Tensor) -> tuple[Tensor, Tensor]:
     channel_3 = torch.arange(3)
     column_B33 = (channel_3 - channel_3[:, None] + thirds_B.long()[:, None, None]) % 3
     matrix_B33 = circulant_B3[:, None, :].expand(-1, 3, -1).gather(2, column_B33)
-    return matrix_B33, (1.0 - rest_B.abs())[:, None]
+    return matrix_B33, (1.0 - rest_B.abs())[:, None, None]
 
 
 def colour_jitter(factor_B4: Tensor, order_B4: Tensor) -> ColourJitter:
@@ -139,38 +151,43 @@ def colour_jitter(factor_B4: Tensor, order_B4: Tensor) -> ColourJitter:
         factor_B4: brightness, contrast, saturation factors and hue shift.
         order_B4: for each image the operations' ids in the order of their application.
     """
-    linear_B3 = order_B4[order_B4 != HUE].view(-1, 3)
-    factor_B3 = factor_B4.gather(1, linear_B3)
-    grey_B3 = (1.0 - factor_B3) * (linear_B3 == SATURATION)
-    to_grey_33 = torch.tensor(GREY_WEIGHTS).expand(3, 3)
+    linear_B3 = order_B4[order_B4 != HUE].view(-1, LINEAR_STEPS)
+    factor_B311 = factor_B4.gather(1, linear_B3)[:, :, None, None]
+    mixed_B311 = 1.0 - factor_B311
+    operation_B311 = linear_B3[:, :, None, None]
+    grey_3 = torch.tensor(GREY_WEIGHTS)
     return ColourJitter(
-        factor_B3[:, :, None, None] * torch.eye(3) + grey_B3[:, :, None, None] * to_grey_33,
-        (1.0 - factor_B3) * (linear_B3 == CONTRAST),
+        factor_B311 * torch.eye(3)
+        + mixed_B311 * (operation_B311 == SATURATION) * grey_3.expand(3, 3),
+        mixed_B311 * (operation_B311 == CONTRAST) * grey_3[:, None],
         *hue_matrices(factor_B4[:, HUE]),
     )
 
 
-def apply_linear_step_(x_B3P: Tensor, jitter: ColourJitter, step: int) -> None:
-    """One of the three operations that are not hue, in place, for all images at once.
+def jitter_(x_B3P: Tensor, jitter: ColourJitter, turning: Sequence[slice]) -> None:
+    """Jitters colours in place.
 
     Args:
         x_B3P: pixels in [0, 1].
         jitter: of these images, on their device.
-        step: 0, 1 or 2.
+        turning: the images whose hue turns before the first of the other operations, before the
+            second, before the third, and after it.
     """
-    weights_3 = torch.tensor(GREY_WEIGHTS, device=x_B3P.device)
-    mean_grey_B1 = x_B3P.mean(2) @ weights_3[:, None]
-    offset_B11 = (mean_grey_B1 * jitter.mean_weight_B3[:, step, None])[:, :, None]
-    mixed_B3P = torch.baddbmm(offset_B11, jitter.matrix_B333[:, step], x_B3P)
-    torch.clamp(mixed_B3P, 0.0, 1.0, out=x_B3P)
+    for step, images in enumerate(turning):
+        if images.stop > images.start:
+            _turn_hue_(x_B3P[images], jitter.hue_B33[images], jitter.hue_shared_B11[images])
+        if step < LINEAR_STEPS:
+            mean_B13 = x_B3P.mean(2)[:, None]
+            offset_B11 = torch.bmm(mean_B13, jitter.from_mean_B331[:, step])
+            mixed_B3P = torch.baddbmm(offset_B11, jitter.matrix_B333[:, step], x_B3P)
+            torch.clamp(mixed_B3P, 0.0, 1.0, out=x_B3P)
 
 
-def apply_hue_(x_B3P: Tensor, jitter: ColourJitter) -> None:
-    """Turns the hue of each image in place; see :func:`hue_matrices`."""
+def _turn_hue_(x_B3P: Tensor, hue_B33: Tensor, shared_B11: Tensor) -> None:
     low_B1P = x_B3P.amin(1, keepdim=True)
     high_B1P = x_B3P.amax(1, keepdim=True)
-    shared_B1P = (low_B1P + high_B1P).mul_(jitter.hue_shared_B1[:, :, None])
-    turned_B3P = torch.bmm(jitter.hue_B33, x_B3P).add_(shared_B1P)
+    shared_B1P = (low_B1P + high_B1P).mul_(shared_B11)
+    turned_B3P = torch.bmm(hue_B33, x_B3P).add_(shared_B1P)
     torch.clamp(turned_B3P, low_B1P, high_B1P, out=x_B3P)
 
 

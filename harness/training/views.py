@@ -8,8 +8,10 @@ Shapes: B images, F side of a frame in pixels, S side of a view (``image_size``)
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,11 +21,11 @@ from harness.training.pixel_operators import (
     HUE,
     LINEAR_STEPS,
     ColourJitter,
-    apply_hue_,
-    apply_linear_step_,
     blur,
     colour_jitter,
+    jitter_,
     resample,
+    spans,
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,7 +36,7 @@ SMALLEST_SIGMA = 0.25
 """Pixels. A Gaussian below it changes no pixel by half a grey level, and is left out."""
 
 NOT_JITTERED = LINEAR_STEPS + 1
-"""The kind of an image whose colours stay; other kinds are the step (0 to 3) of its hue turn."""
+"""Stands for an image whose colours stay, where others have the step (0 to 3) of their hue turn."""
 
 CPU_PIXELS = 1 << 16
 """Pixels rendered at a time on a CPU: the three channels in float32 then fit its cache."""
@@ -226,19 +228,10 @@ def _in_frame_pixels(draws: ViewDraws, frame: int) -> Tensor:
     return torch.where(draws.flip_B[:, None], mirrored_B4, box_B4)
 
 
-def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device)[:, None]
-
-
-def _normalisation_offset(device: torch.device) -> Tensor:
-    return -_per_channel(IMAGENET_MEAN, device) / _per_channel(IMAGENET_STD, device)
-
-
-def _output_matrices(grey_B: Tensor) -> Tensor:
-    """Loss of colour where drawn, and the scale of ImageNet's normalisation."""
-    to_grey_33 = torch.tensor(GREY_WEIGHTS).expand(3, 3)
-    matrix_B33 = torch.where(grey_B[:, None, None], to_grey_33, torch.eye(3))
-    return matrix_B33 / torch.tensor(IMAGENET_STD)[:, None]
+def _normalisation() -> tuple[Tensor, Tensor]:
+    """Scale and offset that take a channel from [0, 1] to ImageNet's mean 0 and deviation 1."""
+    scale_31 = 1.0 / torch.tensor(IMAGENET_STD)[:, None]
+    return scale_31, -torch.tensor(IMAGENET_MEAN)[:, None] * scale_31
 
 
 def _parts(count: int, image_size: int, device: torch.device) -> Iterator[slice]:
@@ -253,27 +246,6 @@ def _check_frames(frames_B3FF: Tensor, count: int) -> None:
         raise ValueError(f"frames must be uint8 (B, 3, F, F), got {frames_B3FF.dtype} {shape}.")
     if shape[0] != count:
         raise ValueError(f"{shape[0]} frames, but draws or sizes of {count} images.")
-
-
-def _jitter_(x_B3P: Tensor, jitter: ColourJitter, kind_B: Tensor) -> None:
-    """Jitters in place. Images are sorted by kind: the step their hue turns at, or none at all."""
-    bounds = torch.searchsorted(kind_B, torch.arange(NOT_JITTERED + 1)).tolist()
-    jittered = slice(0, bounds[NOT_JITTERED])
-    for step in range(NOT_JITTERED):
-        turning = slice(bounds[step], bounds[step + 1])
-        if turning.stop > turning.start:
-            apply_hue_(x_B3P[turning], jitter.rows(turning))
-        if step < LINEAR_STEPS and jittered.stop:
-            apply_linear_step_(x_B3P[jittered], jitter.rows(jittered), step)
-
-
-def _blur_(x_B3SS: Tensor, sigma_B: Tensor, reach: int) -> None:
-    """Blurs in place the images whose sigma (on the CPU) is large enough to matter."""
-    blurred = (sigma_B >= SMALLEST_SIGMA).nonzero()[:, 0]
-    if len(blurred):
-        sigma = sigma_B[blurred].to(x_B3SS.device, non_blocking=True)
-        blurred = blurred.to(x_B3SS.device, non_blocking=True)
-        x_B3SS.index_copy_(0, blurred, blur(x_B3SS.index_select(0, blurred), sigma, reach))
 
 
 @torch.no_grad()
@@ -296,31 +268,62 @@ def apply_views(frames_B3FF: Tensor, draws: ViewDraws, image_size: int) -> Tenso
     """
     count, device = len(draws.flip_B), frames_B3FF.device
     _check_frames(frames_B3FF, count)
+    # Images whose hue turns at the same step are made neighbours; those that keep their colours
+    # come last. So a part of the batch needs slices only, which the CPU knows.
     hue_step_B = (draws.order_B4 == HUE).int().argmax(1)
-    kind_B, row_B = torch.where(draws.jitter_B, hue_step_B, NOT_JITTERED).sort(stable=True)
-    sigma_B = draws.sigma_B[row_B]
-    reach = math.ceil(4 * float(sigma_B.max()))
+    step_B, row_B = torch.where(draws.jitter_B, hue_step_B, NOT_JITTERED).sort(stable=True)
+    steps = step_B.tolist()
 
     def sorted_on_device(x_B: Tensor) -> Tensor:
         return x_B[row_B].to(device, non_blocking=True)
 
+    taken = spans(
+        sorted_on_device(_in_frame_pixels(draws, frames_B3FF.shape[-1])),
+        frames_B3FF.shape[-1],
+        image_size,
+        inside=True,
+    )
     jitter = ColourJitter(*map(sorted_on_device, colour_jitter(draws.factor_B4, draws.order_B4)))
-    span_B4 = sorted_on_device(_in_frame_pixels(draws, frames_B3FF.shape[-1]))
-    output_B33 = sorted_on_device(_output_matrices(draws.grey_B))
-    offset_31 = _normalisation_offset(device)
+    scale_31, offset_31 = _normalisation()
+    to_grey_33 = torch.tensor(GREY_WEIGHTS).expand(3, 3)
+    kept_B33 = torch.where(draws.grey_B[:, None, None], to_grey_33, torch.eye(3))
+    output_B33 = sorted_on_device(kept_B33 * scale_31)
+    offset_31 = offset_31.to(device, non_blocking=True)
     place_B = row_B.to(device, non_blocking=True)
 
     view_B3SS = torch.empty(count, 3, image_size, image_size, device=device)
     with torch.autocast(device.type, enabled=False):
         for part in _parts(count, image_size, device):
-            frames = frames_B3FF.index_select(0, place_B[part])
-            x_B3SS = resample(frames, span_B4[part], image_size, inside=True)
-            _jitter_(x_B3SS.view(len(frames), 3, -1), jitter.rows(part), kind_B[part])
-            x_B3P = torch.baddbmm(offset_31, output_B33[part], x_B3SS.view(len(frames), 3, -1))
-            x_B3SS = x_B3P.view_as(x_B3SS)
-            _blur_(x_B3SS, sigma_B[part], reach)
-            view_B3SS.index_copy_(0, place_B[part], x_B3SS)
+            x_B3SS = resample(frames_B3FF.index_select(0, place_B[part]), taken.rows(part))
+            x_B3P = x_B3SS.div_(255.0).flatten(2)
+            turns = [bisect_left(steps[part], step) for step in range(NOT_JITTERED + 1)]
+            jittered = slice(0, turns[-1])
+            jitter_(
+                x_B3P[jittered],
+                jitter.rows(part).rows(jittered),
+                [slice(*ends) for ends in pairwise(turns)],
+            )
+            x_B3P = torch.baddbmm(offset_31, output_B33[part], x_B3P)
+            view_B3SS.index_copy_(0, place_B[part], x_B3P.view_as(x_B3SS))
+        _blur_(view_B3SS, draws.sigma_B)
     return view_B3SS
+
+
+def _blur_(view_B3SS: Tensor, sigma_B: Tensor) -> None:
+    """Blurs in place the images whose sigma (on the CPU) is large enough to show.
+
+    It comes after the normalisation, with which it commutes.
+    """
+    place_B = (sigma_B >= SMALLEST_SIGMA).nonzero()[:, 0]
+    if not len(place_B):
+        return
+    size, device = view_B3SS.shape[-1], view_B3SS.device
+    reach = math.ceil(4 * float(sigma_B.max()))
+    sigma_B = sigma_B[place_B].to(device, non_blocking=True)
+    place_B = place_B.to(device, non_blocking=True)
+    for part in _parts(len(place_B), size, device):
+        blurred_B3SS = blur(view_B3SS.index_select(0, place_B[part]), sigma_B[part], reach)
+        view_B3SS.index_copy_(0, place_B[part], blurred_B3SS)
 
 
 @torch.no_grad()
@@ -343,19 +346,20 @@ def evaluation_view(frames_B3FF: Tensor, size_B2: Tensor, image_size: int) -> Te
     """
     _check_frames(frames_B3FF, len(size_B2))
     device, frame, short = frames_B3FF.device, frames_B3FF.shape[-1], frame_size(image_size)
-    offset_31, std_31 = _normalisation_offset(device), _per_channel(IMAGENET_STD, device)
+    scale_311, offset_311 = (x[..., None].to(device, non_blocking=True) for x in _normalisation())
     if frame == short and bool((size_B2[:, 0] == size_B2[:, 1]).all()):
         edge = (frame - image_size) // 2
         inner = frames_B3FF[:, :, edge : edge + image_size, edge : edge + image_size].float()
-        return inner.div_(255.0 * std_31[..., None]).add_(offset_31[..., None])
+        return inner.mul_(scale_311 / 255.0).add_(offset_311)
 
     resized_B2 = (short * size_B2 / size_B2.amin(1, keepdim=True)).double().floor()
     corner_B2 = ((resized_B2 - image_size) / 2).round()
     box_B4 = torch.cat([corner_B2 / resized_B2, (corner_B2 + image_size) / resized_B2], 1)
-    span_B4 = (box_B4 * frame).float().to(device, non_blocking=True)
+    pixels_B4 = (box_B4 * frame).float().to(device, non_blocking=True)
+    taken = spans(pixels_B4, frame, image_size, inside=False)
     view_B3SS = torch.empty(len(size_B2), 3, image_size, image_size, device=device)
     with torch.autocast(device.type, enabled=False):
         for part in _parts(len(size_B2), image_size, device):
-            x_B3SS = resample(frames_B3FF[part], span_B4[part], image_size, inside=False)
-            torch.add(x_B3SS.div_(std_31[..., None]), offset_31[..., None], out=view_B3SS[part])
+            x_B3SS = resample(frames_B3FF[part], taken.rows(part))
+            torch.add(x_B3SS.mul_(scale_311 / 255.0), offset_311, out=view_B3SS[part])
     return view_B3SS
