@@ -205,9 +205,7 @@ class TrialConfig:
 def plain(value: Any) -> Any:
     """A configuration as dicts, lists and plain values, as JSON holds it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)
-        }
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

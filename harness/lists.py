@@ -50,11 +50,11 @@ def _datasets() -> Table:
 
 
 def _objectives() -> Table:
-    from harness.validators import validator_direction, validator_names
+    from harness.validators import get_validator, validator_names
 
     table = _table("objective", "better", "labels")
     for name in validator_names():
-        table.add_row(name, validator_direction(name), "none")
+        table.add_row(name, get_validator(name).direction, "none")
     table.add_row("oracle[:METRIC]", "max", "reads them: paper and oracle rows only")
     return table
 

@@ -165,7 +165,7 @@ def test_spherical_centroids_have_unit_length_and_win_by_cosine():
 def test_blocks_do_not_change_the_result(monkeypatch):
     x = blobs(150, 7, 8, 0.8)
     whole = kmeans(x, 7, generator=seeded())
-    monkeypatch.setattr(module, "BLOCK_SCORES", 300)
+    monkeypatch.setattr(module, "CPU_SCORES", 300)
     blocks = kmeans(x, 7, generator=seeded())
     assert torch.equal(whole.assign_N, blocks.assign_N)
     assert torch.allclose(whole.centroid_KD, blocks.centroid_KD, atol=1e-6)

@@ -49,7 +49,7 @@ def test_ucdir_weights_are_the_authors_at_their_200_epochs():
         assert weight("distance_of_distance", epoch) == 0.5 * on
         assert weight("instance_contrast", epoch) == 1.0
     assert stage.clustering is not None
-    assert [e for e in range(200) if e / 200 >= stage.clustering.start][0] == 20
+    assert next(e for e in range(200) if e / 200 >= stage.clustering.start) == 20
     assert terms["self_entropy"].arguments["temperature"] == 0.01
 
 

@@ -153,7 +153,7 @@ def write_table(table: pa.Table, path: Path) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-class replacing:  # noqa: N801 - reads as a verb in a with statement
+class replacing:
     """Context of a temporary file beside ``path`` that takes its place if all goes well."""
 
     def __init__(self, path: Path) -> None:
@@ -292,9 +292,5 @@ def record_from_rows(rows: Sequence[Mapping[str, Any]], ks: Sequence[int]) -> Tr
     return record
 
 
-def _present(
-    row: Mapping[str, Any], names: Iterable[str], prefix: str = ""
-) -> dict[str, float]:
-    return {
-        name.removeprefix(prefix): row[name] for name in names if row.get(name) is not None
-    }
+def _present(row: Mapping[str, Any], names: Iterable[str], prefix: str = "") -> dict[str, float]:
+    return {name.removeprefix(prefix): row[name] for name in names if row.get(name) is not None}

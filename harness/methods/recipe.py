@@ -202,7 +202,7 @@ class Recipe:
     scored: Literal["momentum", "query"]
     head: Literal["mlp", "linear"] = "mlp"
     embedding_size: int = 128
-    views: ViewRecipe = ViewRecipe()
+    views: ViewRecipe = field(default_factory=ViewRecipe)
     notes: tuple[str, ...] = ()
 
 

@@ -9,8 +9,6 @@ from harness.errors import UsageError, nearest
 from harness.methods.recipe import Recipe
 
 
-
-
 @dataclass(frozen=True)
 class PairShape:
     """Sizes of a training that a recipe may cut its constants to.

@@ -146,9 +146,7 @@ def momentum_frame(
 
 
 def _kmeans(p: ClusterParameters) -> ClusteringPlan:
-    return ClusteringPlan(
-        rule="kmeans", arguments={"k": p.K}, start=WARM_UP, parameters=("K",)
-    )
+    return ClusteringPlan(rule="kmeans", arguments={"k": p.K}, start=WARM_UP, parameters=("K",))
 
 
 def paper_preset(dataset: str) -> Mapping[str, ParameterValue]:
@@ -196,27 +194,37 @@ def _register(
             recipe=recipe,
             presets={
                 "paper": lambda dataset: only(parameters, paper_preset(dataset)),
-                "scratch": lambda dataset: only(
-                    parameters, {**paper_preset(dataset), **SCRATCH}
-                ),
+                "scratch": lambda dataset: only(parameters, {**paper_preset(dataset), **SCRATCH}),
             },
         )
     )
 
 
 _register(
-    "instance", "L_IW alone: instance contrast against the own bank",
-    InstanceParameters, _instance_terms, clusters=False,
+    "instance",
+    "L_IW alone: instance contrast against the own bank",
+    InstanceParameters,
+    _instance_terms,
+    clusters=False,
 )
 _register(
-    "cluster", "L_IW + L_CW: adds the cluster-wise contrast",
-    ClusterParameters, _cluster_terms, clusters=True,
+    "cluster",
+    "L_IW + L_CW: adds the cluster-wise contrast",
+    ClusterParameters,
+    _cluster_terms,
+    clusters=True,
 )
 _register(
-    "cluster_se", "L_IW + L_CW + L_SE: adds the self-entropy over both prototype sets",
-    ClusterSeParameters, _cluster_se_terms, clusters=True,
+    "cluster_se",
+    "L_IW + L_CW + L_SE: adds the self-entropy over both prototype sets",
+    ClusterSeParameters,
+    _cluster_se_terms,
+    clusters=True,
 )
 _register(
-    "ucdir", "UCDIR (Hu & Lee, ECCV 2022): adds the distance-of-distance loss",
-    UcdirParameters, _ucdir_terms, clusters=True,
+    "ucdir",
+    "UCDIR (Hu & Lee, ECCV 2022): adds the distance-of-distance loss",
+    UcdirParameters,
+    _ucdir_terms,
+    clusters=True,
 )

@@ -118,9 +118,7 @@ class SearchDriver:
                 return config
         return None
 
-    def report(
-        self, trial_id: str, reports: Sequence[EpochReport], about: About
-    ) -> None:
+    def report(self, trial_id: str, reports: Sequence[EpochReport], about: About) -> None:
         """Takes reports of a running trial; a report of an epoch replaces an earlier one.
 
         Args:
@@ -182,9 +180,7 @@ class SearchDriver:
         for direction in scored_directions(study.scenario):
             query, gallery = ends(pair, direction)
             rows = [
-                chance_row(
-                    study, pair, direction, self._chance_of(pair)[direction], self.context
-                )
+                chance_row(study, pair, direction, self._chance_of(pair)[direction], self.context)
             ]
             for search in searches:
                 trials = [search.records[number] for number in sorted(search.records)]

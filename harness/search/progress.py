@@ -77,9 +77,10 @@ class SearchProgress:
         assert self._driver is not None
         config = record.config
         width = len(str(self._driver.total))
+        joint = "-" if config.study.scenario == "close" else "→"
         line = Text.assemble(
             (f"{self._driver.ended:>{width}}/{self._driver.total}  ", "dim"),
-            f"{'→'.join(config.pair) if config.study.scenario != 'close' else '-'.join(config.pair)}",
+            joint.join(config.pair),
             f"  {config.study.method} #{config.number}  ",
             (f"{record.status:<8}", STATUS_STYLE[record.status]),
             f"  {self._outcome(record)}",

@@ -59,7 +59,9 @@ def within(value: ParameterValue, distribution: BaseDistribution) -> ParameterVa
 def at_unit(u: float, distribution: BaseDistribution) -> ParameterValue:
     """The value at the share ``u`` in [0, 1) of a distribution."""
     if isinstance(distribution, CategoricalDistribution):
-        choice: ParameterValue = distribution.choices[int(u * len(distribution.choices))]
+        choice = distribution.choices[int(u * len(distribution.choices))]
+        if choice is None:
+            raise TypeError("a choice of None has no column in the results")
         return choice
     if not isinstance(distribution, FloatDistribution | IntDistribution):
         raise TypeError(f"no start points over {type(distribution).__name__}")

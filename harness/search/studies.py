@@ -1,6 +1,5 @@
 """From the flags to the studies: the data set, the pairs, one plan per method."""
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -9,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -21,7 +19,7 @@ from harness.datasets.registry import open_dataset
 from harness.datasets.scenario import domain_subset, resolve_pairs
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board import BoardContext, provenance
-from harness.leaderboard.schema import OPEN_METRICS, metric_names
+from harness.leaderboard.schema import metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
 from harness.search.pair_search import StudyPlan
@@ -303,6 +301,3 @@ def git_commit() -> str:
         return ""
     dirty = git("status", "--porcelain", "--untracked-files=no")
     return git("rev-parse", "--short=12", "HEAD") + ("+" if dirty else "")
-
-
-

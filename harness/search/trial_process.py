@@ -47,6 +47,8 @@ class TrialProcess(tune.Trainable):
     A report to Tune holds the objective and, as text, what the driver alone reads.
     """
 
+    _trial: ScoredTrial | None = None
+
     def setup(self, config: dict[str, Any], data: TrialData, run: RunInfo) -> None:
         """Called once per process."""
         self._data = data
@@ -70,7 +72,7 @@ class TrialProcess(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._config = from_json(TrialConfig, config["trial"])
-        self._trial: ScoredTrial | None = None
+        self._trial = None
 
     def _step(self) -> dict[str, Any]:
         folder = trial_folder(self._run.storage, self._config.trial_id)
@@ -87,9 +89,7 @@ class TrialProcess(tune.Trainable):
             }
             save_snapshots(snapshots, folder, {"config_json": to_json(self._config)})
         else:
-            save_checkpoint(
-                trial.state_dict(), folder, self._run.token, trial.training.epoch
-            )
+            save_checkpoint(trial.state_dict(), folder, self._run.token, trial.training.epoch)
         sent = trial.history if resumed else trial.history[-1:]
         return {
             "done": trial.done,
@@ -105,4 +105,3 @@ class TrialProcess(tune.Trainable):
         if state is not None:
             trial.load_state_dict(state)
         return trial, state is not None
-

@@ -56,9 +56,7 @@ def drop_trial(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_snapshots(
-    snapshots: dict[str, Snapshot], folder: Path, metadata: dict[str, str]
-) -> None:
+def save_snapshots(snapshots: dict[str, Snapshot], folder: Path, metadata: dict[str, str]) -> None:
     """Writes weights (``.safetensors``) and embeddings (``.a.npy``, ``.b.npy``).
 
     Args:

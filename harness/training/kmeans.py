@@ -17,8 +17,8 @@ LARGEST_CANDIDATE = 200
 FEWEST_POINTS = 5
 """Points per cluster, on average, below which the elbow does not look."""
 
-BLOCK_SCORES = 1 << 18
-"""Scores of point against centroid that are held at a time, so that they stay in a cache."""
+CPU_SCORES, GPU_SCORES = 1 << 16, 1 << 24
+"""Scores of point against centroid held at a time: what fits a cache, and what fills a GPU."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def kmeans(
         assign_RN, _ = _nearest(points_ND, centroid_RKD)
         inertia_R = _inertia(points_ND, centroid_RKD, assign_RN)
         best = int(inertia_R.argmin())
-    return KMeansResult(centroid_RKD[best] + origin_D, assign_RN[best], float(inertia_R[best]))
+    assign_N = assign_RN[best].contiguous()
+    return KMeansResult(centroid_RKD[best] + origin_D, assign_N, float(inertia_R[best]))
 
 
 def _lloyd(points_ND: Tensor, centroid_RKD: Tensor, iterations: int, spherical: bool) -> Tensor:
@@ -130,7 +131,8 @@ def _nearest(points_ND: Tensor, centroid_RKD: Tensor) -> tuple[Tensor, Tensor]:
     restarts, k, dims = centroid_RKD.shape
     flat_CD = centroid_RKD.reshape(restarts * k, dims)
     half_square_C = flat_CD.square().sum(1) / -2.0
-    rows = max(1, BLOCK_SCORES // len(flat_CD))
+    scores = CPU_SCORES if points_ND.device.type == "cpu" else GPU_SCORES
+    rows = max(1, scores // len(flat_CD))
     assign, score = [], []
     for block_ND in points_ND.split(rows):
         score_NC = torch.addmm(half_square_C, block_ND, flat_CD.T)

@@ -76,8 +76,7 @@ class LossMeans:
             return {}
         values = torch.stack(list(self._sums.values())).tolist()
         return {
-            name: value / self._counts[name]
-            for name, value in zip(self._sums, values, strict=True)
+            name: value / self._counts[name] for name, value in zip(self._sums, values, strict=True)
         }
 
 
@@ -128,6 +127,8 @@ class PairTraining:
             recipe.optimiser, self.encoder.backbone, self.encoder.head, self.losses.values()
         )
         self.epoch = 0
+        self.embeddings: tuple[Tensor, Tensor]
+        self.pooled: tuple[Tensor, Tensor]
         self.clusterings: PairClusterings = NO_CLUSTERINGS
         self._embed()
         self.bank_a_ND = self.embeddings[0].clone()
@@ -158,9 +159,7 @@ class PairTraining:
         position = self._position()
         stage = self.recipe.stages[position.index]
         progress = position.progress(self.epoch)
-        set_learning_rate(
-            self.optimiser, self.recipe.optimiser, self.epoch, self.settings.epochs
-        )
+        set_learning_rate(self.optimiser, self.recipe.optimiser, self.epoch, self.settings.epochs)
         with record_function("harness.clustering"):
             self._cluster(position, stage, progress)
         if self.epoch == position.first_epoch:
@@ -169,7 +168,9 @@ class PairTraining:
         self.encoder.train()
         index_a_SB, index_b_SB = self._batches()
         for step in range(len(index_a_SB)):
-            self._step(position.index, stage, progress, index_a_SB[step], index_b_SB[step], step, means)
+            self._step(
+                position.index, stage, progress, index_a_SB[step], index_b_SB[step], step, means
+            )
         self.epoch += 1
         values = means.means()
         bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -207,7 +208,8 @@ class PairTraining:
             loss.load_state_dict(state["losses"][key])
         self.optimiser.load_state_dict(state["optimiser"])
         self.bank_a_ND, self.bank_b_ND = (bank.to(self.device) for bank in state["banks"])
-        self.embeddings = tuple(z.to(self.device) for z in state["embeddings"])
+        z_a_ND, z_b_ND = (z_ND.to(self.device) for z_ND in state["embeddings"])
+        self.embeddings = (z_a_ND, z_b_ND)
         self.clusterings = state["clusterings"]
 
     def _position(self) -> StagePosition:
@@ -314,9 +316,7 @@ class PairTraining:
             if self.clusterings[0]:
                 rule = self.rules[stage_index]
                 assert rule is not None
-                self.clusterings = rule.per_step(
-                    self.clusterings, self.bank_a_ND, self.bank_b_ND
-                )
+                self.clusterings = rule.per_step(self.clusterings, self.bank_a_ND, self.bank_b_ND)
             views = [
                 DomainView(
                     z_BD=z_2BD[half],
@@ -358,9 +358,7 @@ class PairTraining:
                 for frames, index_B in zip(self.frames, (index_a_B, index_b_B), strict=True)
             ]
         ).to(self.device, non_blocking=True)
-        size_2B2 = torch.cat(
-            [self.frames[0].size_N2[index_a_B], self.frames[1].size_N2[index_b_B]]
-        )
+        size_2B2 = torch.cat([self.frames[0].size_N2[index_a_B], self.frames[1].size_N2[index_b_B]])
         image_size = self.settings.image_size
 
         def view() -> Tensor:
@@ -407,4 +405,3 @@ def _create(term: LossTerm, sizes: dict[str, int]) -> Loss:
     accepted = inspect.signature(loss_class(term.loss)).parameters
     supplied = {name: size for name, size in sizes.items() if name in accepted}
     return create_loss(term.loss, **{**supplied, **term.arguments})
-

@@ -28,7 +28,7 @@ from harness.training.batches import batch_size_for
 from harness.training.pair_training import LoopSettings, PairTraining
 from harness.training.report import About, EpochReport
 from harness.training.views import frame_size
-from harness.validators import PairEmbeddings, score_all, validator_direction
+from harness.validators import PairEmbeddings, get_validator, score_all
 from models.encoder import Encoder, EncoderSettings, build_encoder
 
 
@@ -218,4 +218,4 @@ def objective_value(objective: str, validators: dict[str, float], sealed: str) -
     if name == "oracle":
         return mean_over_directions(sealed, metric)
     value = validators[name]
-    return value if validator_direction(name) == "max" else -value
+    return value if get_validator(name).direction == "max" else -value

@@ -234,6 +234,12 @@ def _normalisation() -> tuple[Tensor, Tensor]:
     return scale_31, -torch.tensor(IMAGENET_MEAN)[:, None] * scale_31
 
 
+def _kept_colours(grey_B: Tensor) -> Tensor:
+    """For each image the matrix that takes its colour away, or leaves it."""
+    to_grey_33 = torch.tensor(GREY_WEIGHTS).expand(3, 3)
+    return torch.where(grey_B[:, None, None], to_grey_33, torch.eye(3))
+
+
 def _parts(count: int, image_size: int, device: torch.device) -> Iterator[slice]:
     """The batch in parts that fit a CPU's cache, or as a whole where each launch costs."""
     size = max(1, CPU_PIXELS // image_size**2) if device.type == "cpu" else count
@@ -285,9 +291,7 @@ def apply_views(frames_B3FF: Tensor, draws: ViewDraws, image_size: int) -> Tenso
     )
     jitter = ColourJitter(*map(sorted_on_device, colour_jitter(draws.factor_B4, draws.order_B4)))
     scale_31, offset_31 = _normalisation()
-    to_grey_33 = torch.tensor(GREY_WEIGHTS).expand(3, 3)
-    kept_B33 = torch.where(draws.grey_B[:, None, None], to_grey_33, torch.eye(3))
-    output_B33 = sorted_on_device(kept_B33 * scale_31)
+    output_B33 = sorted_on_device(_kept_colours(draws.grey_B) * scale_31)
     offset_31 = offset_31.to(device, non_blocking=True)
     place_B = row_B.to(device, non_blocking=True)
 

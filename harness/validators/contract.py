@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.seeds import generator
+from harness.validators.effective_rank import rank_coverage
 from harness.validators.neighbours import CrossNeighbours, cross_neighbours
 from harness.validators.reference_clustering import (
     FIT_SAMPLE,
@@ -25,13 +26,6 @@ from harness.validators.reference_clustering import (
 )
 
 Direction = Literal["max", "min"]
-
-SPREAD_FLOOR = 0.01
-"""Spread (one minus a mean cosine) below which an embedding counts as collapsed.
-
-Ratios of a distance between the domains to the spread of the embedding add it on both sides of the
-fraction: where the spread goes to zero the ratio goes to one, its worst value.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +67,9 @@ class PairEmbeddings:
 
     @cached_property
     def is_finite(self) -> bool:
-        """Whether every value of the present embeddings is finite."""
-        return bool(self.a_ND.isfinite().all() & self.b_ND.isfinite().all())
+        """Whether every value of all embeddings is finite."""
+        tensors = (self.a_ND, self.b_ND, self.previous_a_ND, self.previous_b_ND)
+        return all(bool(z_ND.isfinite().all()) for z_ND in tensors if z_ND is not None)
 
     @cached_property
     def neighbours(self) -> CrossNeighbours:
@@ -100,13 +95,26 @@ class PairEmbeddings:
             self._clusters(self.previous_b_ND, self._order_b_N, self.seed + 1),
         )
 
+    @cached_property
+    def rank_coverage(self) -> float:
+        """The smaller of the two domains' rank coverages; 0 where a domain has collapsed."""
+        return min(rank_coverage(self.a_ND), rank_coverage(self.b_ND))
+
+    def sample_index_a(self, size: int) -> Tensor:
+        """Positions of a fixed random sample of the first domain, at most ``size`` images."""
+        return self._order_a_N[:size]
+
+    def sample_index_b(self, size: int) -> Tensor:
+        """Positions of a fixed random sample of the second domain."""
+        return self._order_b_N[:size]
+
     def sample_a(self, size: int) -> Tensor:
-        """Embeddings ``(S, D)`` of a fixed random sample of the first domain, S at most ``size``."""
-        return self.a_ND[self._order_a_N[:size]]
+        """Embeddings ``(S, D)`` of that sample of the first domain."""
+        return self.a_ND[self.sample_index_a(size)]
 
     def sample_b(self, size: int) -> Tensor:
-        """Embeddings of a fixed random sample of the second domain."""
-        return self.b_ND[self._order_b_N[:size]]
+        """Embeddings ``(S, D)`` of that sample of the second domain."""
+        return self.b_ND[self.sample_index_b(size)]
 
     @cached_property
     def _order_a_N(self) -> Tensor:
@@ -124,9 +132,7 @@ class PairEmbeddings:
     def _clusters(
         self, z_ND: Tensor, order_N: Tensor, seed: int | None = None
     ) -> ReferenceClustering:
-        return reference_clustering(
-            z_ND, order_N[:FIT_SAMPLE], self.seed if seed is None else seed
-        )
+        return reference_clustering(z_ND, order_N[:FIT_SAMPLE], self.seed if seed is None else seed)
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,29 @@
-"""Distance of the second moments of the two domains.
+"""Distance of the covariances of the two domains.
 
 Shapes: N images of the domain, D embedding size.
 """
 
+import torch
 from torch import Tensor
 
-from harness.validators.contract import SPREAD_FLOOR, PairEmbeddings
+from harness.validators.contract import PairEmbeddings
 from harness.validators.registry import register_validator
 
 
 @register_validator("coral", direction="min")
 def coral(embeddings: PairEmbeddings) -> float:
-    """Deep CORAL's distance of covariances (Sun & Saenko, 2016) relative to their size.
+    """CORAL's distance of covariances (Sun & Saenko, 2016) relative to their size.
 
-    ``(|C_a - C_b|^2 + f) / (|C_a|^2 + |C_b|^2 + f)`` with Frobenius norms and f = 1e-4 (the spread
-    floor squared), in [0, 1]. The plain distance shrinks with the embedding's spread and is best
-    for a collapsed one; the fraction is then 1. It sees neither means nor classes.
+    r = ``|C_a - C_b|^2 / (|C_a|^2 + |C_b|^2)`` with Frobenius norms, in [0, 1]. The plain distance
+    shrinks with the spread of the embedding and r forgives one direction for all images, so the
+    value is ``1 - c (1 - r)`` with the rank coverage c: 1, the worst, for a collapsed embedding.
+    It sees neither means nor classes.
     """
     a_DD, b_DD = _covariance(embeddings.a_ND), _covariance(embeddings.b_ND)
-    distance = (a_DD - b_DD).square().sum()
     size = a_DD.square().sum() + b_DD.square().sum()
-    return ((distance + SPREAD_FLOOR**2) / (size + SPREAD_FLOOR**2)).item()
+    distance = (a_DD - b_DD).square().sum()
+    relative = (distance / size.clamp(min=torch.finfo(size.dtype).tiny)).item()
+    return 1 - embeddings.rank_coverage * (1 - relative)
 
 
 def _covariance(z_ND: Tensor) -> Tensor:

@@ -45,9 +45,7 @@ def get_validator(name: str) -> Validator:
     return _VALIDATORS[name]
 
 
-def score_all(
-    embeddings: PairEmbeddings, names: Iterable[str] | None = None
-) -> dict[str, float]:
+def score_all(embeddings: PairEmbeddings, names: Iterable[str] | None = None) -> dict[str, float]:
     """Scores of one epoch by name; what validators have in common is computed once.
 
     Args:

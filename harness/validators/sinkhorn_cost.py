@@ -5,7 +5,7 @@ Shapes: S sampled images of A, R sampled images of B, D embedding size.
 
 import torch
 
-from harness.validators.contract import SPREAD_FLOOR, PairEmbeddings
+from harness.validators.contract import PairEmbeddings
 from harness.validators.registry import register_validator
 
 REGULARISATION = 0.05
@@ -17,9 +17,11 @@ SAMPLE = 512
 def sinkhorn_cost(embeddings: PairEmbeddings) -> float:
     """Entropic transport cost (Cuturi, 2013) relative to that of pairing images at random.
 
-    ``(<P, C> + f) / (mean C + f)`` with C one minus the cosine, P the plan of POT's Sinkhorn at
-    regularisation 0.05 and the spread floor f = 0.01. In [0, 1]. The plain cost is zero for a
-    collapsed embedding; the fraction is then 1. Computed on at most 512 images per domain.
+    r = ``<P, C> / mean C``, cut to [0, 1], with C one minus the cosine and P the plan of POT's
+    Sinkhorn after 30 steps at regularisation 0.05. The plain cost is zero for a collapsed
+    embedding and r is small where a few points hold everything, so the value is ``1 - c (1 - r)``
+    with the rank coverage c: 1, the worst, for a collapsed one. Computed on at most 512 images per
+    domain.
     """
     # POT loads every array library it finds: seconds that `--help` need not pay.
     import ot
@@ -37,5 +39,7 @@ def sinkhorn_cost(embeddings: PairEmbeddings) -> float:
         warn=False,
     )
     # After a fixed number of steps the plan's mass is one only up to rounding.
-    paid = (plan_SR * cost_SR).sum() / plan_SR.sum()
-    return ((paid + SPREAD_FLOOR) / (cost_SR.mean() + SPREAD_FLOOR)).item()
+    paid = ((plan_SR * cost_SR).sum() / plan_SR.sum()).item()
+    at_random = cost_SR.mean().item()
+    relative = min(max(paid / at_random, 0.0), 1.0) if at_random > 0 else 1.0
+    return 1 - embeddings.rank_coverage * (1 - relative)

@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.validators.contract import PairEmbeddings
 from harness.validators.registry import register_validator
 
-TEMPERATURE = 0.05
+TEMPERATURE = 0.1
 SAMPLE = 1024
 
 
@@ -20,7 +20,7 @@ def soft_neighbourhood_density(embeddings: PairEmbeddings) -> float:
     """Entropy of soft neighbourhoods across the domains times how much these differ.
 
     Soft neighbourhood density (Saito et al., 2021) is the mean entropy H of the softmax, at
-    temperature 0.05, of an image's similarities: many near neighbours are good. Here the
+    temperature 0.1, of an image's similarities: many near neighbours are good. Here the
     neighbours are those of the other domain. H alone is largest for a collapsed embedding, where
     all images have the same neighbourhood, all of the other domain. It is therefore multiplied by
     the information I that a neighbourhood holds on its image (the entropy of the mean

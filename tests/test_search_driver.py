@@ -1,0 +1,238 @@
+"""The driver by hand: no Ray, no training, made-up reports."""
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import IntDistribution
+from study_examples import CONTEXT, PAPER, SPACE, plan, toy_index
+
+from harness.evaluation.vault import LabelVault
+from harness.leaderboard.store import ResultsStore
+from harness.search.driver import SearchDriver
+from harness.search.failure import Failure
+from harness.search.pair_search import PairSearch
+from harness.search.start_points import at_unit, distinct_settings, start_count, start_point
+from harness.training.report import About, EpochReport
+
+PAIR = ("a", "b")
+ABOUT = About(host="h", device="cpu", batch_size=16, notes=())
+SEALED = LabelVault([0, 1, 0], [1, 0, 1], (1, 5, 15)).chance()
+
+
+def driver(folder, *plans, pairs=(PAIR,), **options):
+    store = ResultsStore(folder, "toy", (1, 5, 15))
+    store.open_for_writing(toy_index())
+    return SearchDriver(
+        plans, pairs, toy_index(), store, folder / "storage", CONTEXT, **options
+    )
+
+
+def objective(config) -> float:
+    """A smooth bowl over the space with its top at K = 20."""
+    return -abs(config.params["K"] - 20) / 50 - abs(config.params["tau"] - 0.1)
+
+
+def finish(search, config, epochs=3):
+    for number in range(epochs + 1):
+        report = EpochReport(
+            epoch=number, objective=objective(config), sealed=SEALED, seconds=0.1
+        )
+        search.report(config.trial_id, [report], ABOUT)
+    return search.end(config.trial_id)
+
+
+def run_all(search):
+    configs = []
+    while (config := search.next_trial()) is not None:
+        configs.append(config)
+        finish(search, config)
+    search.write_boards()
+    search.store.close()
+    return configs
+
+
+def settings(configs):
+    return [(c.params["K"], c.params["tau"]) for c in configs]
+
+
+def test_the_first_trial_takes_the_papers_values_and_the_start_is_common_to_all_pairs(tmp_path):
+    search = driver(tmp_path, plan(6), pairs=(("a", "b"), ("b", "a")))
+    configs = run_all(search)
+    by_pair = {
+        pair: [c for c in configs if c.pair == pair] for pair in (("a", "b"), ("b", "a"))
+    }
+    for held in by_pair.values():
+        assert len(held) == 6
+        assert (held[0].params["K"], held[0].params["tau"]) == (12, 0.2)
+        assert held[0].is_paper_point
+        assert [c.origin for c in held] == ["start"] * 2 + ["proposed"] * 4
+        assert len(set(settings(held))) == 6
+    first, second = by_pair.values()
+    assert settings(first)[:2] == settings(second)[:2]
+    assert settings(first)[2:] != settings(second)[2:]
+
+
+def test_pairs_are_served_in_turn(tmp_path):
+    search = driver(tmp_path, plan(3), pairs=(("a", "b"), ("b", "a")))
+    handed = [search.next_trial().pair for _ in range(6)]
+    assert handed == [("a", "b"), ("b", "a")] * 3
+    assert search.next_trial() is None
+
+
+def test_proposals_are_a_function_of_the_seed(tmp_path):
+    first = settings(run_all(driver(tmp_path / "1", plan(8))))
+    assert first == settings(run_all(driver(tmp_path / "2", plan(8))))
+    assert first != settings(run_all(driver(tmp_path / "3", plan(8, seed=1))))
+
+
+def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
+    whole = settings(run_all(driver(tmp_path / "whole", plan(8))))
+    search = driver(tmp_path / "cut", plan(8))
+    for _ in range(4):
+        finish(search, search.next_trial())
+    left = search.next_trial()
+    search.store.close()  # killed here, with one trial in flight
+    search = driver(tmp_path / "cut", plan(8))
+    assert search.ended == 4
+    rest = run_all(search)
+    assert rest[0] == left
+    assert len(rest) == 4
+    frame = pd.read_parquet(tmp_path / "cut" / "toy" / "trials")
+    ended = frame.drop_duplicates("trial_id").sort_values("number")
+    assert list(zip(ended["K"], ended["tau"], strict=True)) == whole
+
+
+def test_the_same_command_again_trains_nothing_and_more_trials_extend(tmp_path):
+    run_all(driver(tmp_path, plan(4)))
+    assert run_all(driver(tmp_path, plan(4))) == []
+    more = run_all(driver(tmp_path, plan(9)))
+    assert [c.number for c in more] == [4, 5, 6, 7, 8]
+    frame = pd.read_parquet(tmp_path / "toy" / "trials").drop_duplicates("trial_id")
+    assert len(frame) == 9
+    assert not frame.duplicated(["K", "tau"]).any()
+
+
+def test_a_driver_that_died_between_file_and_ledger_counts_the_trial_once(tmp_path):
+    search = driver(tmp_path, plan(2))
+    config = search.next_trial()
+    finish(search, config)
+    search._in_flight.add(config)  # as if the driver had died just before it forgot the trial
+    search.store.close()
+    search = driver(tmp_path, plan(2))
+    assert [c.number for c in run_all(search)] == [1]
+
+
+def test_study_db_hears_the_truth_and_holds_no_running_trial(tmp_path):
+    search = driver(tmp_path, plan(4))
+    finish(search, search.next_trial())
+    finish(search, search.next_trial(), epochs=1)
+    failed = search.next_trial()
+    search.end(failed.trial_id, Failure("ValueError", "no", "x.py:1 f", "trace"))
+    nan = search.next_trial()
+    report = EpochReport(epoch=1, objective=float("nan"), sealed=SEALED, seconds=0.1)
+    search.report(nan.trial_id, [report], ABOUT)
+    search.end(nan.trial_id, Failure("NonFiniteLossError", "nan", "", ""))
+    search.store.close()
+    name = f"{search.searches[(plan(4).config.study_id, PAIR)].plan.config.study_id}/a-b"
+    storage = f"sqlite:///{tmp_path}/toy/study.db"
+    stored = optuna.load_study(study_name=name, storage=storage).trials
+    assert [t.state.name for t in stored] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
+    assert stored[1].value == stored[1].intermediate_values[1]
+    assert stored[0].params == {"K": 12, "tau": 0.2}
+
+
+def test_study_db_is_made_whole_from_the_trial_files(tmp_path):
+    run_all(driver(tmp_path, plan(3)))
+    (tmp_path / "toy" / "study.db").unlink()
+    run_all(driver(tmp_path, plan(3)))
+    storage = f"sqlite:///{tmp_path}/toy/study.db"
+    name = optuna.get_all_study_names(storage)[0]
+    assert len(optuna.load_study(study_name=name, storage=storage).trials) == 3
+
+
+def test_a_failed_trial_keeps_its_cause(tmp_path):
+    search = driver(tmp_path, plan(1))
+    config = search.next_trial()
+    search.restarted(config.trial_id)
+    search.end(config.trial_id, Failure("ValueError", "no", "x.py:1 f", "long trace"))
+    search.store.close()
+    row = pd.read_parquet(tmp_path / "toy" / "trials").iloc[0]
+    assert (row["status"], row["error_type"], row["error_last_line"], row["error_frame"]) == (
+        "failed",
+        "ValueError",
+        "no",
+        "x.py:1 f",
+    )
+    assert row["attempts"] == 2
+
+
+def test_reports_of_a_restarted_trial_replace_the_earlier_ones(tmp_path):
+    search = driver(tmp_path, plan(1))
+    config = search.next_trial()
+    reports = [
+        EpochReport(epoch=e, objective=0.1, sealed=SEALED, seconds=1.0) for e in range(4)
+    ]
+    search.report(config.trial_id, reports[:2], ABOUT)
+    search.report(config.trial_id, reports[:3], ABOUT)
+    search.report(config.trial_id, reports[3:], ABOUT)
+    assert search.end(config.trial_id).status == "finished"
+    search.store.close()
+    frame = pd.read_parquet(tmp_path / "toy" / "trials")
+    assert sorted(frame["epoch"]) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_small_space_ends_early_and_tries_every_setting_once(tmp_path):
+    small = {"K": IntDistribution(2, 4), "tau": SPACE["tau"].__class__(0.1, 0.1)}
+    search = driver(tmp_path, plan(10, space=small))
+    configs = run_all(search)
+    assert sorted(settings(configs)) == [(2, 0.1), (3, 0.1), (4, 0.1)]
+    assert next(iter(search.searches.values())).exhausted
+
+
+def test_the_board_stands_on_disk_with_all_directions(tmp_path):
+    run_all(driver(tmp_path, plan(3)))
+    frame = pd.read_parquet(tmp_path / "toy" / "leaderboard")
+    assert set(zip(frame["query"], frame["gallery"], strict=True)) == {("a", "b"), ("b", "a")}
+    assert {"last", "label_free:mutual_nn", "paper", "oracle", "floor", "chance"} <= set(
+        frame["protocol"]
+    )
+
+
+def test_tpe_learns_from_the_ended_trials():
+    search = PairSearch(plan(40), PAIR, [], [])
+    from study_examples import epoch, record
+
+    values = []
+    for _ in range(40):
+        config = search.next_config()
+        held = record(config.number, epoch(3, objective(config), 1, 1))
+        object.__setattr__(held, "config", config)
+        search.end(held)
+        values.append(objective(config))
+    assert sum(values[-10:]) > sum(values[:10])
+
+
+@pytest.mark.parametrize(("trials", "starts"), [(1, 1), (3, 1), (4, 2), (30, 10), (40, 14)])
+def test_about_a_third_of_the_trials_are_common_start_trials(trials, starts):
+    assert start_count(trials) == starts
+
+
+def test_start_points_fill_the_space_and_do_not_depend_on_how_many_there_are():
+    points = [start_point(i, SPACE, PAPER, 0) for i in range(33)]
+    assert points == [start_point(i, SPACE, PAPER, 0) for i in range(33)]
+    ks = [point["K"] for point in points[1:]]
+    assert min(ks) <= 3
+    assert max(ks) >= 40
+    assert all(2 <= k <= 50 for k in ks)
+    assert all(0.05 <= point["tau"] <= 0.5 for point in points)
+
+
+def test_a_paper_value_outside_the_range_is_cut_to_it():
+    assert start_point(0, SPACE, {"K": 65, "tau": 0.2}, 0)["K"] == 50
+
+
+def test_units_map_to_the_ends_of_a_distribution():
+    assert at_unit(0.0, SPACE["K"]) == 2
+    assert at_unit(0.999999, SPACE["K"]) == 50
+    assert distinct_settings({"K": IntDistribution(2, 4)}) == 3
+    assert distinct_settings(SPACE) == float("inf")
