@@ -18,7 +18,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from harness.config import TrainOptions
-from harness.search.pair_search import make_trial_config
+from harness.search.trial_configs import make_trial_config
 from harness.search.start_points import start_point
 from harness.search.studies import prepare_studies
 from harness.training.scored_trial import ScoredTrial
@@ -77,7 +77,6 @@ def _trial(arguments: argparse.Namespace, out: Path) -> ScoredTrial:
         ),
         trials=1,
         sampler="none",
-        early_stopping="none",
     )
     plan = prepared.plans[0]
     config = make_trial_config(

@@ -53,7 +53,7 @@ class NoOpProcess(tune.Trainable):
             "done": True,
             "objective": objective,
             "reports": json.dumps([report.to_json() for report in reports]),
-            "about": {"host": "here", "device": "cpu", "batch_size": 2, "notes": ()},
+            "about": json.dumps({"host": "here", "device": "cpu", "batch_size": 2, "notes": []}),
         }
 
 
@@ -65,7 +65,6 @@ def measure(trials: int, reuse: bool) -> float:
             TrainOptions(epochs=1, pairs=PAIRS, out=Path(folder)),
             trials=trials // 2,
             sampler=describe_sampler("tpe"),
-            early_stopping="none",
         )
         prepared.store.open_for_writing(prepared.data.index)
         driver = SearchDriver(

@@ -98,6 +98,27 @@ class TuneOptions(TrainOptions):
     """Flags of ``python -m harness.tune``."""
 
     trials: int | None = option(None, "ended trials per pair, in total", metavar="N")
+    sampler: str = option(
+        "tpe", "how settings are proposed: tpe, random, qmc, gp, cmaes, nsga2", metavar="NAME"
+    )
+    scope: str = option(
+        "pair",
+        "own settings for each pair, or each proposal trained on all pairs",
+        choices=("pair", "dataset"),
+    )
+    space: tuple[str, ...] = option(
+        (), "change a range of the search", metavar="NAME=LOW:HIGH[:log]", several=True
+    )
+    confirm: int = option(
+        0, "train each pick again with this many fresh seeds after the search", metavar="N"
+    )
+    retry_failed: bool = option(False, "train failed trials again, under the same id")
+    warm_start: bool = option(
+        False, "pair after pair: try what was best on finished pairs early on the next"
+    )
+    time_budget: str | None = option(
+        None, "stop after this long, such as 90s, 30m or 2h; the same command goes on", metavar="T"
+    )
     max_concurrent: int | None = option(None, "trials at once; as many as fit", metavar="N")
     gpus_per_trial: float | None = option(
         None, "share of a GPU a trial takes; 0.25 where there is one", metavar="SHARE"
@@ -132,6 +153,7 @@ class StudyConfig:
         scope: ``pair`` or ``dataset``.
         sampler: name of the sampler and its arguments.
         early_stopping: name of the rule and its arguments, or "none".
+        warm_start: whether pairs try the best settings of finished pairs early.
         seed: of the study.
     """
 
@@ -158,6 +180,7 @@ class StudyConfig:
     scope: str = "pair"
     sampler: str = ""
     early_stopping: str = "none"
+    warm_start: bool = False
     seed: int = 0
 
     @property
@@ -183,11 +206,13 @@ class TrialConfig:
         pair: first and second domain; in ``partial`` and ``open`` query and gallery.
         params: every parameter of the method.
         searched: names of those the search proposed.
-        origin: ``start`` for the trials that all pairs of a study begin with, ``proposed`` for
-            the sampler's, ``given`` for a training outside a search.
+        origin: ``start`` for the trials that all pairs of a study begin with, ``warm`` for
+            settings that were best on a finished pair, ``proposed`` for the sampler's, ``given``
+            for a training outside a search, ``confirm`` for a pick with a fresh seed.
         is_paper_point: whether the searched values are the paper's own.
         init_seed: seed of random initial weights, the same for all trials of a study.
         seed: of the trial's own draws.
+        confirms: trial id of the pick whose settings a confirmation trains again.
     """
 
     study: StudyConfig
@@ -200,6 +225,7 @@ class TrialConfig:
     is_paper_point: bool = False
     init_seed: int
     seed: int
+    confirms: str = ""
 
 
 def plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """``python -m harness.train``: one training of one pair, without Ray."""
 
+import argparse
 from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
@@ -16,15 +17,28 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m harness.train",
         description="Train one method on one domain pair; the numbers are those of the same trial "
         "under harness.tune.",
-        extra=add_list_flag,
+        extra=_add_flags,
     )
     console = make_console()
     if rest.list:
         show_list(rest.list, console)
         return DONE
+    if rest.replay is not None:
+        from harness.search.replay import run_replay_command
+
+        return run_replay_command(rest.replay, options, console)
     from harness.search.one_training import run_train_command
 
     return run_train_command(options, console)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    add_list_flag(parser)
+    parser.add_argument(
+        "--replay",
+        metavar="TRIAL_ID",
+        help="train the trial of a row once more, and say which epoch differs first, if any",
+    )
 
 
 if __name__ == "__main__":

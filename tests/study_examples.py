@@ -12,7 +12,7 @@ from harness.datasets.shapes import SPEC
 from harness.leaderboard.board import BoardContext
 from harness.leaderboard.records import EpochRecord, TrialRecord
 from harness.methods import get_method
-from harness.search.pair_search import StudyPlan
+from harness.search.proposals import StudyPlan
 from harness.search.samplers import describe_sampler
 
 SPACE = {

@@ -133,7 +133,7 @@ def test_study_db_hears_the_truth_and_holds_no_running_trial(tmp_path):
     search.report(nan.trial_id, [report], ABOUT)
     search.end(nan.trial_id, Failure("NonFiniteLossError", "nan", "", ""))
     search.store.close()
-    name = f"{search.searches[(plan(4).config.study_id, PAIR)].plan.config.study_id}/a-b"
+    name = f"{plan(4).config.study_id}/a-b"
     storage = f"sqlite:///{tmp_path}/toy/study.db"
     stored = optuna.load_study(study_name=name, storage=storage).trials
     assert [t.state.name for t in stored] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
@@ -186,7 +186,7 @@ def test_a_small_space_ends_early_and_tries_every_setting_once(tmp_path):
     search = driver(tmp_path, plan(10, space=small))
     configs = run_all(search)
     assert sorted(settings(configs)) == [(2, 0.1), (3, 0.1), (4, 0.1)]
-    assert next(iter(search.searches.values())).exhausted
+    assert search.searches[0].exhausted
 
 
 def test_the_board_stands_on_disk_with_all_directions(tmp_path):

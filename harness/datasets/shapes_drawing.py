@@ -34,7 +34,7 @@ class Style:
 
 
 VIVID = Colouring(hue_spread=0.025, saturation=(0.6, 0.95), value=(0.8, 1.0))
-NATURAL = Colouring(hue_spread=0.035, saturation=(0.4, 0.85), value=(0.5, 0.95))
+NATURAL = Colouring(hue_spread=0.03, saturation=(0.5, 0.9), value=(0.55, 0.95))
 
 STYLES: dict[str, Style] = {
     "clipart": Style(draw=draw_clipart, colouring=VIVID, canvas=192),

@@ -35,7 +35,7 @@ _GRID = 2.0**26  # steps per unit of a rounded embedding
 _STEPS = 2.0**30  # steps per unit of cosine
 _SHRINK = 1.0 - 2.0**-11  # keeps a cosine below 2^30 steps: with the bit "relevant" it fits 32 bits
 _BLOCK_ELEMENTS = 2**23  # similarities of a block: 64 MiB, and 32 MiB as integers
-_TASK_ELEMENTS = 2**18  # similarities a thread takes at a time: what its cache holds
+_TASK_ELEMENTS = 2**19  # similarities a thread takes at a time: what its cache holds
 
 
 @dataclass(frozen=True)

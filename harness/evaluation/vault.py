@@ -18,6 +18,7 @@ from torch import Tensor
 from harness.datasets.contract import DatasetIndex
 from harness.evaluation.chance import chance_metrics
 from harness.evaluation.open_set import open_set_metrics
+from harness.evaluation.query_scores import QueryScores, relevant_counts, seal_queries
 from harness.evaluation.retrieval import Labels, retrieval_metrics, retrieval_metrics_both
 
 DIRECTIONS = ("ab", "ba")
@@ -158,6 +159,29 @@ class LabelVault:
         for way, accepted_Q in accepted.items():
             scores[way] |= open_set_metrics(accepted_Q, results[way].ap_Q, *self._pair(way))
         return _seal(scores)
+
+    def score_queries(self, z_a_ND: Tensor, z_b_ND: Tensor) -> Sealed:
+        """Scores every single query of the scored directions; ``unseal_queries`` opens them.
+
+        Args:
+            z_a_ND: embeddings of domain a, in the order of its labels.
+            z_b_ND: embeddings of domain b, likewise.
+        """
+        z = {"a": z_a_ND, "b": z_b_ND}
+        scores = {}
+        for way in self._directions:
+            query_Q, gallery_G = self._pair(way)
+            found = retrieval_metrics(
+                z[way[0]], z[way[1]], query_Q, gallery_G, self._ks, per_query=True
+            )
+            assert found.ap_Q is not None
+            scores[way] = QueryScores(
+                class_Q=query_Q.astype(np.int64),
+                relevant_Q=relevant_counts(query_Q, gallery_G),
+                ap_Q=found.ap_Q,
+                precision_at_Q=found.precision_at_Q,
+            )
+        return Sealed(seal_queries(scores))
 
     def chance(self) -> Sealed:
         """The sealed expected metrics of a random ranking, per direction."""

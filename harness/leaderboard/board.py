@@ -43,10 +43,20 @@ class BoardContext:
 
 
 def study_rows(
-    trials: Sequence[TrialRecord], direction: str, context: BoardContext
+    trials: Sequence[TrialRecord],
+    direction: str,
+    context: BoardContext,
+    transfer: Sequence[Pick] = (),
 ) -> list[dict[str, Any]]:
-    """Rows of one study on one pair in one direction: a row per protocol, and its floors."""
-    chosen = picks(trials, context.first_metric)
+    """Rows of one study on one pair in one direction: a row per protocol, and its floors.
+
+    Args:
+        trials: of the study on the pair, by number.
+        direction: ``ab`` or ``ba``.
+        context: what a row needs beside its trial.
+        transfer: picks that other pairs' trials made (:mod:`harness.leaderboard.transfer`).
+    """
+    chosen = [*picks(trials, context.first_metric), *transfer]
     oracle = next((pick for pick in chosen if pick.protocol == ORACLE), None)
     finished = sum(trial.status == "finished" for trial in trials)
     rows = []

@@ -60,6 +60,7 @@ class TrialRecord:
         device: what it ran on.
         batch_size: images per domain and step after cutting.
         notes: what was cut to fit the pair.
+        versions: JSON of the versions of what the numbers depend on.
         error_type: of a failed trial, likewise the next three.
         error_last_line: message.
         error_frame: ``file:line function`` of the user's code nearest to the error.
@@ -74,6 +75,7 @@ class TrialRecord:
     device: str = ""
     batch_size: int = 0
     notes: tuple[str, ...] = ()
+    versions: str = ""
     error_type: str = ""
     error_last_line: str = ""
     error_frame: str = ""

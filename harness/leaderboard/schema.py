@@ -115,6 +115,7 @@ def trial_schema(ks: Sequence[int]) -> pa.Schema:
             *_texts("host", "device", "error_type", "error_last_line", "error_frame"),
             *_texts("error_trace", "dataset", "fingerprint", "config_json"),
             *_wholes("schema_version"),
+            *_texts("versions"),
         ]
     )
 
@@ -136,6 +137,7 @@ def board_schema(ks: Sequence[int]) -> pa.Schema:
             *_reals(["oracle_gap"]),
             *_texts("transfer_from"),
             *_wholes("n_seeds"),
+            ("confirmed", pa.bool_()),
             *_texts("objective"),
             *_reals(["objective_value"]),
             *_texts("sampler", "k_mode", "trial_id", "study_id"),

@@ -105,7 +105,8 @@ class ResultsStore:
 
     def trial_path(self, config: TrialConfig) -> Path:
         """File of a trial."""
-        return self.root / "trials" / pair_slug(*config.pair) / f"{config.trial_id}.parquet"
+        kind = "confirmations" if config.confirms else "trials"
+        return self.root / kind / pair_slug(*config.pair) / f"{config.trial_id}.parquet"
 
     def board_path(self, query: str, gallery: str) -> Path:
         """Leaderboard of a directed pair."""
@@ -116,11 +117,13 @@ class ResultsStore:
         table = pa.Table.from_pylist(trial_rows(record), schema=trial_schema(self.ks))
         write_table(table, self.trial_path(record.config))
 
-    def read_trials(self, study_ids: Iterable[str] | None = None) -> list[TrialRecord]:
-        """All trials of the folder, or of some studies, by id."""
+    def read_trials(
+        self, study_ids: Iterable[str] | None = None, *, kind: str = "trials"
+    ) -> list[TrialRecord]:
+        """All trials (or ``confirmations``) of the folder, or of some studies, by id."""
         wanted = None if study_ids is None else set(study_ids)
         records = []
-        for path in sorted((self.root / "trials").glob("*/*.parquet")):
+        for path in sorted((self.root / kind).glob("*/*.parquet")):
             if wanted is None or path.stem.partition(".")[0] in wanted:
                 records.append(self.read_trial(path))
         return records
@@ -211,6 +214,7 @@ def trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
         "fingerprint": study.fingerprint,
         "config_json": to_json(config),
         "schema_version": SCHEMA_VERSION,
+        "versions": record.versions or None,
     }
     rows = []
     reports: list[EpochRecord | None] = [record.epochs[epoch] for epoch in sorted(record.epochs)]
@@ -261,6 +265,7 @@ def record_from_rows(rows: Sequence[Mapping[str, Any]], ks: Sequence[int]) -> Tr
         device=first["device"] or "",
         batch_size=first["batch_size"] or 0,
         notes=tuple(filter(None, (first["notes"] or "").split("\n"))),
+        versions=first.get("versions") or "",
         error_type=first["error_type"] or "",
         error_last_line=first["error_last_line"] or "",
         error_frame=first["error_frame"] or "",

@@ -7,7 +7,7 @@ that a ramp given in shares equals the paper's epochs at the paper's length.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from harness.training.views import ViewRecipe
 
@@ -25,6 +25,7 @@ class FromStart:
     """Factor 1 always."""
 
     def __call__(self, progress: float) -> float:
+        """The factor."""
         return 1.0
 
 
@@ -35,6 +36,7 @@ class StepRamp:
     start: float
 
     def __call__(self, progress: float) -> float:
+        """The factor."""
         return 1.0 if progress >= self.start else 0.0
 
 
@@ -46,18 +48,31 @@ class LinearRamp:
     end: float
 
     def __call__(self, progress: float) -> float:
+        """The factor."""
         return min(1.0, max(0.0, (progress - self.start) / (self.end - self.start)))
 
 
 @dataclass(frozen=True)
 class SigmoidRamp:
-    """``sigmoid(steepness * (progress - centre))``; UEM eq. 10 has steepness E, centre 0.5."""
+    """``sigmoid(steepness * (progress - centre))``; UEM eq. 10 has steepness E, centre 0.5.
+
+    Factors below ``LEAST`` are 0, so that nothing is computed for them.
+    """
 
     centre: float
     steepness: float
 
+    LEAST: ClassVar[float] = 1e-6
+
     def __call__(self, progress: float) -> float:
-        return 1.0 / (1.0 + math.exp(-self.steepness * (progress - self.centre)))
+        """The factor."""
+        factor = 1.0 / (1.0 + math.exp(-self.steepness * (progress - self.centre)))
+        return factor if factor >= self.LEAST else 0.0
+
+    @property
+    def start(self) -> float:
+        """Progress from which on the factor is not 0."""
+        return max(0.0, self.centre - math.log(1 / self.LEAST - 1) / self.steepness)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +195,27 @@ class OptimiserRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Readout:
+    """What is scored of a domain pair.
+
+    Attributes:
+        rule: registered name (harness/training/readouts.py); ``embedding`` is the encoder's
+            output as it is.
+        arguments: what the rule is called with.
+        parameters: the method parameters that act through it.
+    """
+
+    rule: str = "embedding"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything the loop needs to know of a method.
 
     Attributes:
-        stages: in order; their shares add up to 1.
+        stages: in order; their shares add up to 1. None for a method that trains nothing.
         bank: rule of the memory bank.
         momentum_encoder: or None.
         optimiser: rule of the optimiser.
@@ -192,6 +223,9 @@ class Recipe:
         head: ``mlp`` (MoCo v2) or ``linear``.
         embedding_size: D.
         views: augmentation.
+        readout: what is scored of the scored encoder's output.
+        detector: how open-set queries are told (scenario ``open``): by the spread of the query
+            domain's clusters, or by the merged pairs of the last stage's clustering rule (UEM).
         notes: sentences on what was cut to fit the pair, printed and kept in the rows.
     """
 
@@ -203,6 +237,8 @@ class Recipe:
     head: Literal["mlp", "linear"] = "mlp"
     embedding_size: int = 128
     views: ViewRecipe = field(default_factory=ViewRecipe)
+    readout: Readout = field(default_factory=Readout)
+    detector: Literal["cluster_spread", "merged_pairs"] = "cluster_spread"
     notes: tuple[str, ...] = ()
 
 
@@ -233,7 +269,7 @@ def stage_positions(recipe: Recipe, epochs: int) -> tuple[StagePosition, ...]:
         lowest = (ends[-1] if ends else 0) + 1
         highest = epochs - (count - index - 1)
         ends.append(epochs if index == count - 1 else min(max(exact, lowest), highest))
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends[:-1]][:count]
     return tuple(
         StagePosition(index, start, end - start)
         for index, (start, end) in enumerate(zip(starts, ends, strict=True))
@@ -242,7 +278,7 @@ def stage_positions(recipe: Recipe, epochs: int) -> tuple[StagePosition, ...]:
 
 def first_active_epochs(recipe: Recipe, epochs: int) -> dict[str, int]:
     """First epoch (from 0) in which each parameter acts, for those that act at all."""
-    active: dict[str, int] = {}
+    active: dict[str, int] = dict.fromkeys(recipe.readout.parameters, 0)
     for position in stage_positions(recipe, epochs):
         stage = recipe.stages[position.index]
         for epoch in range(position.first_epoch, position.first_epoch + position.epochs):

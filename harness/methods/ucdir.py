@@ -132,7 +132,10 @@ def _ucdir_terms(p: UcdirParameters, shape: PairShape) -> tuple[LossTerm, ...]:
 
 
 def momentum_frame(
-    p: InstanceParameters, terms: tuple[LossTerm, ...], clustering: ClusteringPlan | None
+    p: InstanceParameters,
+    terms: tuple[LossTerm, ...],
+    clustering: ClusteringPlan | None,
+    notes: tuple[str, ...] = (),
 ) -> Recipe:
     """The frame of UCDIR around any terms: momentum twin, overwritten bank, cosine schedule."""
     kind: Any = p.optimiser
@@ -142,6 +145,7 @@ def momentum_frame(
         momentum_encoder=MomentumEncoder(momentum=p.encoder_momentum, splits=2),
         optimiser=OptimiserRule(kind=kind, lr=p.lr, weight_decay=p.weight_decay),
         scored="momentum",
+        notes=notes,
     )
 
 

@@ -6,7 +6,9 @@ Order at a trial's end: its Parquet file, then Optuna, then the leaderboard.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -15,12 +17,23 @@ from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
+from harness.leaderboard.confirmed import confirm_rows
+from harness.leaderboard.protocols import Pick, picks
+from harness.leaderboard.query_files import write_queries
 from harness.leaderboard.records import EpochRecord, Status, TrialRecord, ends, scored_directions
 from harness.leaderboard.store import ResultsStore
+from harness.search.confirmation import ConfirmationQueue
+from harness.search.dataset_search import DatasetSearch
+from harness.search.early_stopping import should_stop
 from harness.search.failure import Failure
 from harness.search.in_flight import InFlight
-from harness.search.pair_search import PairSearch, StudyPlan
+from harness.search.pair_search import PairSearch
 from harness.search.picked_files import PickedFiles
+from harness.search.proposals import StudyPlan
+from harness.search.samplers import directions
+from harness.search.study_ledgers import StudyLedgers
+from harness.search.warm_start import WarmStart
+from harness.training.checkpoint import drop_trial, trial_folder
 from harness.training.report import About, EpochReport
 from harness.training.scored_trial import pair_vault
 
@@ -28,14 +41,16 @@ BOARD_INTERVAL = 3.0
 """Seconds between two writes of leaderboards while the search runs."""
 
 Pair = tuple[str, str]
+Search = PairSearch | DatasetSearch
 
 
 class SearchDriver:
     """State of a search over studies and pairs.
 
     Attributes:
-        searches: by (study id, pair).
+        searches: one per study and pair, or under ``--scope dataset`` one per study.
         ended_now: records of the trials that ended in this run, in order.
+        halted: the run ended before its trials did; what ran stays in flight for the next one.
         on_end: called with each of them.
     """
 
@@ -48,46 +63,85 @@ class SearchDriver:
         storage: Path,
         context: BoardContext,
         on_end: Callable[[TrialRecord], None] = lambda record: None,
+        retry_failed: bool = False,
+        confirm: int = 0,
     ) -> None:
         self.index = index
         self.store = store
         self.context = context
         self.on_end = on_end
         self.ended_now: list[TrialRecord] = []
+        self.halted = False
         self._in_flight = InFlight(store.root)
-        self._picked = PickedFiles(store.root / "picks", storage, context.first_metric)
+        self._picked = PickedFiles(store.root / "picks", storage)
         study_ids = [plan.config.study_id for plan in plans]
         ended = store.read_trials(study_ids)
         ended_ids = {record.config.trial_id for record in ended}
         left = []
+        if retry_failed:
+            left = [r.config for r in ended if r.status == "failed" and r.config.pair in pairs]
+            reopened = {config.trial_id for config in left}
+            ended = [record for record in ended if record.config.trial_id not in reopened]
+        confirmed = [
+            record
+            for record in store.read_trials(study_ids, kind="confirmations")
+            if not (retry_failed and record.status == "failed")
+        ]
+        self._confirmations = ConfirmationQueue(confirm, confirmed)
+        self._storage = storage
+        self._queries: dict[str, dict[int, str]] = {}
         for config in self._in_flight.read(study_ids):
-            if config.trial_id in ended_ids:
+            if config.confirms:
+                # Planned anew from the picks once the search has ended.
+                continue
+            if config.trial_id in ended_ids - {held.trial_id for held in left}:
                 # The driver died between writing the trial's file and forgetting the trial.
                 self._in_flight.remove(config)
-            else:
+            elif config.trial_id not in {held.trial_id for held in left}:
                 left.append(config)
         self._studies = _Mirror(store.root / "study.db")
-        self.searches: dict[tuple[str, Pair], PairSearch] = {}
+        keys = [(study_id, pair) for study_id in study_ids for pair in pairs]
+        self._ledgers = StudyLedgers(store, keys, ended, context.first_metric)
+        self._elsewhere = [record for record in ended if record.config.pair not in pairs]
+        self.searches: list[Search] = []
+        warm_start = WarmStart(self.searches, self._elsewhere)
         for plan in plans:
+            study_id = plan.config.study_id
+            if plan.config.scope == "dataset":
+                own = [r for r in ended if r.config.study.study_id == study_id]
+                own = [r for r in own if r.config.pair in pairs]
+                open_ = [c for c in left if c.study.study_id == study_id and c.pair in pairs]
+                self.searches.append(DatasetSearch(plan, pairs, own, open_))
+                continue
             for pair in pairs:
-                key = (plan.config.study_id, pair)
-                search = PairSearch(
-                    plan,
-                    pair,
-                    [r for r in ended if (r.config.study.study_id, r.config.pair) == key],
-                    [c for c in left if (c.study.study_id, c.pair) == key],
+                key = (study_id, pair)
+                self.searches.append(
+                    PairSearch(
+                        plan,
+                        pair,
+                        [r for r in ended if (r.config.study.study_id, r.config.pair) == key],
+                        [c for c in left if (c.study.study_id, c.pair) == key],
+                        partial(warm_start.settings, *key) if plan.config.warm_start else None,
+                    )
                 )
-                self.searches[key] = search
-                self._studies.reconcile(search)
+        for search in self.searches:
+            self._studies.reconcile(search)
         self._running: dict[str, TrialRecord] = {}
         self._chance: dict[Pair, Mapping[str, Mapping[str, float]]] = {}
-        self._dirty: set[tuple[str, Pair]] = set(self.searches)
+        self._dirty: set[Pair] = set(pairs)
         self._boards_written = 0.0
+        self._unplanned = list(self.searches) if confirm else []
+        self._plan_confirmations()
 
     @property
     def missing(self) -> int:
         """Trials still to hand out."""
-        return sum(search.missing for search in self.searches.values())
+        return sum(search.missing for search in self.searches) + self._confirmations.missing
+
+    @property
+    def more_to_come(self) -> bool:
+        """Whether there will be trials to hand out though there may be none now."""
+        return bool(self.missing or self._unplanned)
 
     @property
     def running(self) -> int:
@@ -97,43 +151,77 @@ class SearchDriver:
     @property
     def total(self) -> int:
         """Trials this search goes to, over all studies and pairs."""
-        return sum(
-            len(search.records) + len(search.running) + search.missing
-            for search in self.searches.values()
-        )
+        searched = sum(len(s.running) + s.missing for s in self.searches)
+        return self.ended + searched + self._confirmations.planned - self._confirmations.ended
 
     @property
     def ended(self) -> int:
         """Trials that ended, in this run or an earlier one."""
-        return sum(len(search.records) for search in self.searches.values())
+        searched = sum(len(held) for search in self.searches for held in search.records.values())
+        return searched + self._confirmations.ended
 
     def next_trial(self) -> TrialConfig | None:
         """The next trial of the search that is furthest behind; None once all are handed out."""
-        waiting = [search for search in self.searches.values() if search.missing]
-        for search in sorted(waiting, key=lambda s: len(s.records) + len(s.running)):
+        waiting = [search for search in self.searches if search.missing]
+        # With a warm start pairs go one after another: the later ones learn from the finished.
+        for search in sorted(waiting, key=lambda s: 0 if s.plan.config.warm_start else s.behind):
             config = search.next_config()
             if config is not None:
-                self._in_flight.add(config)
-                self._running[config.trial_id] = TrialRecord(config=config)
-                return config
-        return None
+                return self._handed_out(config)
+        self._plan_confirmations()
+        config = self._confirmations.next_config()
+        return None if config is None else self._handed_out(config)
 
-    def report(self, trial_id: str, reports: Sequence[EpochReport], about: About) -> None:
+    def _handed_out(self, config: TrialConfig) -> TrialConfig:
+        self._in_flight.add(config)
+        self._running[config.trial_id] = TrialRecord(config=config)
+        return config
+
+    def _plan_confirmations(self) -> None:
+        """Plans those of searches that have ended; ``transfer`` picks need a whole study's end."""
+        for search in [s for s in self._unplanned if not s.missing and not s.running]:
+            self._unplanned.remove(search)
+            for pair in search.pairs:
+                trials = _ordered(search, pair)
+                chosen = picks(trials, self.context.first_metric)
+                self._confirmations.plan(pick.trial.config for pick in chosen)
+            study_id = search.plan.config.study_id
+            if any(other.plan.config.study_id == study_id for other in self._unplanned):
+                continue
+            for own in [s for s in self.searches if s.plan.config.study_id == study_id]:
+                for pair in own.pairs:
+                    chosen = self._ledgers.transfer(study_id, pair)
+                    self._confirmations.plan(pick.trial.config for pick in chosen)
+
+    def report(self, trial_id: str, reports: Sequence[EpochReport], about: About) -> bool:
         """Takes reports of a running trial; a report of an epoch replaces an earlier one.
 
         Args:
             trial_id: of the trial.
             reports: one, or after a restart from a checkpoint all so far.
             about: where and how it runs.
+
+        Returns:
+            Whether the trial is to be stopped early.
         """
         record = self._running[trial_id]
         record.host, record.device = about.host, about.device
-        record.batch_size, record.notes = about.batch_size, about.notes
+        record.batch_size, record.notes = about.batch_size, tuple(about.notes)
+        record.versions = about.versions
+        if record.config.confirms:
+            record.epochs |= {report.epoch: opened(report) for report in reports}
+            return False
         search = self._search_of(record.config)
         for report in reports:
             if report.epoch > 0 and report.epoch not in record.epochs:
-                search.report(record.config.number, report.epoch, report.objective)
+                search.report(record.config, report.epoch, report.objective)
             record.epochs[report.epoch] = opened(report)
+        return should_stop(record, self._peers(record))
+
+    def take_queries(self, trial_id: str, sealed: Mapping[int | str, str]) -> None:
+        """Takes the scores of single queries of a confirmation, sealed, by epoch."""
+        if sealed:
+            self._queries[trial_id] = {int(epoch): text for epoch, text in sealed.items()}
 
     def restarted(self, trial_id: str) -> None:
         """Notes that a trial was started again after a failure."""
@@ -148,34 +236,69 @@ class SearchDriver:
             record.error_last_line = failure.last_line
             record.error_frame = failure.frame
             record.error_trace = failure.trace
-        self.store.write_trial(record)
-        self._in_flight.remove(record.config)
-        search = self._search_of(record.config)
-        search.end(record)
-        self._studies.add(search, record)
-        key = (record.config.study.study_id, record.config.pair)
-        self._picked.update(list(search.records.values()), ended=record)
-        self._dirty.add(key)
+        pair = record.config.pair
+        if record.config.confirms:
+            self._end_confirmation(record)
+        else:
+            self._end_searched(record)
+        self._ledgers.end(record)
+        self._dirty.add(pair)
         self.ended_now.append(record)
         self.on_end(record)
         if time.monotonic() - self._boards_written > BOARD_INTERVAL:
             self.write_boards()
         return record
 
+    def _end_searched(self, record: TrialRecord) -> None:
+        self.store.write_trial(record)
+        self._in_flight.remove(record.config)
+        search = self._search_of(record.config)
+        search.end(record)
+        self._studies.add(search, record)
+        self._keep_picked(search, record.config.pair)
+
+    def _end_confirmation(self, record: TrialRecord) -> None:
+        sealed = self._queries.pop(record.config.trial_id, {})
+        if record.status == "finished" and sealed:
+            first_metric = self.context.first_metric
+            write_queries(self.store.root, self.index, record, sealed, first_metric)
+        # After the queries: a confirmation whose trial file stands is never done again.
+        self.store.write_trial(record)
+        self._in_flight.remove(record.config)
+        self._confirmations.end(record)
+        drop_trial(trial_folder(self._storage, record.config.trial_id))
+
     def write_boards(self) -> None:
-        """Writes the leaderboards of the pairs in which something ended since the last time."""
-        by_pair: dict[Pair, list[PairSearch]] = {}
-        for _, pair in self._dirty:
-            by_pair.setdefault(pair, [])
-        for (_, pair), search in self.searches.items():
-            if pair in by_pair:
-                by_pair[pair].append(search)
-        for pair, searches in by_pair.items():
-            self._write_pair(pair, searches)
+        """Writes the leaderboards of the pairs in which something ended since the last time, or
+        whose transfer pick another pair's trials have changed.
+        """
+        for study_id, changed in self._ledgers.changed_transfers():
+            for search in self.searches:
+                if changed in search.pairs and search.plan.config.study_id == study_id:
+                    self._dirty.add(changed)
+                    self._keep_picked(search, changed)
+        for pair in sorted(self._dirty):
+            self._write_pair(pair, [search for search in self.searches if pair in search.pairs])
         self._dirty.clear()
+        self._ledgers.write()
         self._boards_written = time.monotonic()
 
-    def _write_pair(self, pair: Pair, searches: Sequence[PairSearch]) -> None:
+    def finish(self) -> None:
+        """Writes everything anew at the end of a run, however it ended.
+
+        Boards of pairs that this run did not search may take ``transfer`` settings from it. Once
+        nothing is missing, weights that no pick chose are deleted.
+        """
+        self._dirty |= {pair for search in self.searches for pair in search.pairs}
+        self.write_boards()
+        for pair in sorted({record.config.pair for record in self._elsewhere}):
+            self._write_elsewhere(pair)
+        is_over = not self.missing and not self._running
+        for search in self.searches:
+            for pair in search.pairs:
+                self._keep_picked(search, pair, is_over=is_over)
+
+    def _write_pair(self, pair: Pair, searches: Sequence[Search]) -> None:
         study = searches[0].plan.config
         for direction in scored_directions(study.scenario):
             query, gallery = ends(pair, direction)
@@ -183,21 +306,84 @@ class SearchDriver:
                 chance_row(study, pair, direction, self._chance_of(pair)[direction], self.context)
             ]
             for search in searches:
-                trials = [search.records[number] for number in sorted(search.records)]
-                rows += study_rows(trials, direction, self.context)
-            held = self.store.read_board(query, gallery)
-            self.store.write_board(
-                query, gallery, merge_rows(held, rows, self.context.primary_metric)
-            )
+                transfer = self._ledgers.transfer(search.plan.config.study_id, pair)
+                own = study_rows(_ordered(search, pair), direction, self.context, transfer)
+                rows += self._confirmed(own, search.plan.config.study_id, pair, direction)
+            self._merge_into_board(query, gallery, rows)
+
+    def _write_elsewhere(self, pair: Pair) -> None:
+        """The rows of this run's studies on a pair that it did not search."""
+        by_study: dict[str, list[TrialRecord]] = {}
+        for record in self._elsewhere:
+            if record.config.pair == pair:
+                by_study.setdefault(record.config.study.study_id, []).append(record)
+        scenario = next(iter(by_study.values()))[0].config.study.scenario
+        for direction in scored_directions(scenario):
+            rows = []
+            for study_id, trials in by_study.items():
+                trials.sort(key=lambda record: record.config.number)
+                transfer = self._ledgers.transfer(study_id, pair)
+                own = study_rows(trials, direction, self.context, transfer)
+                rows += self._confirmed(own, study_id, pair, direction)
+            self._merge_into_board(*ends(pair, direction), rows)
+
+    def _confirmed(
+        self, rows: Sequence[Mapping[str, Any]], study_id: str, pair: Pair, direction: str
+    ) -> list[dict[str, Any]]:
+        """The rows with the figures of fresh seeds where their picks were confirmed."""
+        return confirm_rows(
+            rows,
+            self._confirmations.fresh(study_id, pair),
+            direction,
+            first_metric=self.context.first_metric,
+            primary_metric=self.context.primary_metric,
+        )
+
+    def _merge_into_board(
+        self, query: str, gallery: str, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        before = self.store.read_board(query, gallery)
+        merged = merge_rows(before, rows, self.context.primary_metric)
+        self.store.write_board(query, gallery, merged)
+
+    def _keep_picked(self, search: Search, pair: Pair, *, is_over: bool = False) -> None:
+        """Brings the weights in ``picks/`` in line with the picks of a study on a pair."""
+        trials = _ordered(search, pair)
+        chosen: list[Pick] = [
+            *picks(trials, self.context.first_metric),
+            *self._ledgers.transfer(search.plan.config.study_id, pair),
+        ]
+        self._picked.update(trials, chosen, is_over=is_over)
 
     def _chance_of(self, pair: Pair) -> Mapping[str, Mapping[str, float]]:
         if pair not in self._chance:
-            config = next(s for (_, p), s in self.searches.items() if p == pair).plan.config
+            config = self.searches[0].plan.config
             self._chance[pair] = unseal(pair_vault(self.index, config, pair).chance())
         return self._chance[pair]
 
-    def _search_of(self, config: TrialConfig) -> PairSearch:
-        return self.searches[(config.study.study_id, config.pair)]
+    def _search_of(self, config: TrialConfig) -> Search:
+        return next(
+            search
+            for search in self.searches
+            if config.pair in search.pairs and search.plan.config.study_id == config.study.study_id
+        )
+
+    def _peers(self, record: TrialRecord) -> list[TrialRecord]:
+        """The trials of the same study and pair, ended or running."""
+        config = record.config
+        ended = self._search_of(config).records[config.pair].values()
+        running = [
+            held
+            for held in self._running.values()
+            if (held.config.study.study_id, held.config.pair) == (config.study.study_id, config.pair)
+        ]
+        return [*ended, *running]
+
+
+def _ordered(search: Search, pair: Pair) -> list[TrialRecord]:
+    """Ended trials of a search on a pair, by number."""
+    held = search.records[pair]
+    return [held[number] for number in sorted(held)]
 
 
 class _Mirror:
@@ -207,23 +393,27 @@ class _Mirror:
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
         self._studies: dict[str, optuna.Study] = {}
 
-    def reconcile(self, search: PairSearch) -> None:
+    def reconcile(self, search: Search) -> None:
         """Adds the trials whose files are there and which the data base lacks."""
-        study = self._study(search)
-        known = {trial.user_attrs.get("trial_id") for trial in study.get_trials(deepcopy=False)}
-        for number in sorted(search.records):
-            if search.records[number].config.trial_id not in known:
-                study.add_trial(search.frozen(search.records[number]))
+        for pair, records in search.records.items():
+            study = self._study(search, pair)
+            known = {trial.user_attrs.get("number") for trial in study.get_trials(deepcopy=False)}
+            for number in sorted(records):
+                if number not in known:
+                    study.add_trial(search.frozen(records[number]))
 
-    def add(self, search: PairSearch, record: TrialRecord) -> None:
+    def add(self, search: Search, record: TrialRecord) -> None:
         """Adds an ended trial."""
-        self._study(search).add_trial(search.frozen(record))
+        self._study(search, record.config.pair).add_trial(search.frozen(record))
 
-    def _study(self, search: PairSearch) -> optuna.Study:
-        name = f"{search.plan.config.study_id}/{pair_slug(*search.pair)}"
+    def _study(self, search: Search, pair: Pair) -> optuna.Study:
+        name = f"{search.plan.config.study_id}/{pair_slug(*pair)}"
         if name not in self._studies:
             self._studies[name] = optuna.create_study(
-                storage=self._storage, study_name=name, direction="maximize", load_if_exists=True
+                storage=self._storage,
+                study_name=name,
+                directions=directions(search.plan.config.sampler),
+                load_if_exists=True,
             )
         return self._studies[name]
 

@@ -11,7 +11,7 @@ from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.schema import metric_names
 from harness.search.driver import opened
 from harness.search.failure import Failure
-from harness.search.pair_search import make_trial_config
+from harness.search.trial_configs import make_trial_config
 from harness.search.progress import metric_table, show_seconds, show_settings
 from harness.search.start_points import start_point
 from harness.search.studies import Prepared, prepare_studies
@@ -26,7 +26,6 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
             options,
             trials=1,
             sampler="none",
-            early_stopping="none",
             both_ways=False,
             progress=status.update,
         )
@@ -70,6 +69,7 @@ def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRe
         about = trial.about()
         record.host, record.device = about.host, about.device
         record.batch_size, record.notes = about.batch_size, about.notes
+        record.versions = about.versions
         while not trial.done:
             report = opened(trial.next_report())
             record.epochs[report.epoch] = report

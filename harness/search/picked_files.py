@@ -1,14 +1,16 @@
 """Weights and embeddings of the picks: moved from the trials' storage to the results.
 
-A trial that ends hands over at most three epochs. Those that a pick chooses are copied to
-``picks/``; files of epochs that no pick can choose any more are deleted.
+A trial that ends hands over at most three epochs. Those that a pick chooses are moved to
+``picks/``; files of epochs that no pick can choose any more are deleted. The last epoch of a common
+start trial waits in the storage until the search is over: a trial of another pair may still make it
+this pair's ``transfer`` pick.
 """
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.leaderboard.protocols import picks
+from harness.leaderboard.protocols import Pick
 from harness.leaderboard.records import TrialRecord
 from harness.training.checkpoint import drop_trial, trial_folder
 
@@ -21,37 +23,71 @@ class PickedFiles:
     Args:
         folder: ``<out>/<dataset>/picks``.
         storage: where workers put the snapshots of ended trials.
-        first_metric: the P@k by which label rows choose.
     """
 
-    def __init__(self, folder: Path, storage: Path, first_metric: str) -> None:
+    def __init__(self, folder: Path, storage: Path) -> None:
         self._folder = folder
         self._storage = storage
-        self._first_metric = first_metric
 
-    def update(self, trials: Sequence[TrialRecord], ended: TrialRecord) -> None:
-        """After ``ended`` ended: takes over new picks of its study and pair, drops old ones."""
-        chosen: dict[str, set[int]] = {}
-        for pick in picks(trials, self._first_metric):
-            chosen.setdefault(pick.trial.config.trial_id, set()).add(pick.epoch.epoch)
+    def update(
+        self, trials: Sequence[TrialRecord], chosen: Sequence[Pick], *, is_over: bool = False
+    ) -> None:
+        """Takes over the files of new picks and drops those of old ones.
+
+        Args:
+            trials: the ended trials of one study on one pair.
+            chosen: the picks among them, ``transfer`` included.
+            is_over: nothing else is to end: what no pick chose is deleted.
+        """
+        wanted: dict[str, set[int]] = {}
+        for pick in chosen:
+            wanted.setdefault(pick.trial.config.trial_id, set()).add(pick.epoch.epoch)
+        held: dict[str, list[Path]] = {}
+        for path in self._folder.glob("*@*"):
+            held.setdefault(path.name.rpartition("@")[0], []).append(path)
         for trial in trials:
             trial_id = trial.config.trial_id
-            wanted = {self._stem(trial_id, epoch) for epoch in chosen.get(trial_id, ())}
-            for path in self._folder.glob(f"{trial_id}@*"):
-                if not any(path.name.startswith(f"{stem}.") for stem in wanted):
-                    path.unlink()
-        self._take_over(ended.config.trial_id, chosen.get(ended.config.trial_id, set()))
+            epochs = wanted.get(trial_id, set())
+            kept = set() if is_over else _may_transfer(trial)
+            self._return(trial_id, held.get(trial_id, []), epochs, kept)
+            self._take_over(trial_id, epochs, kept - epochs)
 
-    def _take_over(self, trial_id: str, epochs: set[int]) -> None:
+    def _return(
+        self, trial_id: str, held: Sequence[Path], wanted: set[int], kept: set[int]
+    ) -> None:
+        """Takes files out of ``picks/``: back to the storage if they may be chosen again."""
+        for path in held:
+            epoch = int(path.name.removeprefix(f"{trial_id}@").partition(".")[0])
+            if epoch in wanted:
+                continue
+            if epoch in kept:
+                back = trial_folder(self._storage, trial_id)
+                back.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, back / path.name)
+            else:
+                path.unlink()
+
+    def _take_over(self, trial_id: str, wanted: set[int], kept: set[int]) -> None:
+        """Moves wanted files into ``picks/`` and deletes what else is stored but ``kept``."""
         source = trial_folder(self._storage, trial_id)
-        for epoch in sorted(epochs):
+        if not source.exists():
+            return
+        for epoch in sorted(wanted):
             self._folder.mkdir(parents=True, exist_ok=True)
             for ending in ENDINGS:
-                held = source / f"{self._stem(trial_id, epoch)}{ending}"
+                held = source / f"{trial_id}@{epoch}{ending}"
                 if held.exists():
                     shutil.move(held, self._folder / held.name)
-        drop_trial(source)
+        stays = {f"{trial_id}@{epoch}{ending}" for epoch in kept for ending in ENDINGS}
+        if not any((source / name).exists() for name in stays):
+            drop_trial(source)
+            return
+        for path in source.iterdir():
+            if path.name not in stays:
+                path.unlink()
 
-    @staticmethod
-    def _stem(trial_id: str, epoch: int) -> str:
-        return f"{trial_id}@{epoch}"
+
+def _may_transfer(trial: TrialRecord) -> set[int]:
+    """The epoch that a trial of another pair can still choose, if any."""
+    is_start = trial.config.origin == "start" and trial.status == "finished"
+    return {trial.last.epoch} if is_start and trial.last is not None else set()

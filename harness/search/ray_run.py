@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "16",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -33,7 +34,9 @@ import ray  # noqa: E402
 from ray import cloudpickle, tune  # noqa: E402
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
+from ray.tune.stopper import TimeoutStopper  # noqa: E402
 
 from harness.search.trial_process import RunInfo, TrialFailedError, TrialProcess  # noqa: E402
 
@@ -66,7 +69,8 @@ class _Proposals(_InThisProcess, Searcher):
             return None
         config = self._driver.next_trial()
         if config is None:
-            return Searcher.FINISHED
+            # Confirmations follow once the search of their pair has ended.
+            return None if self._driver.more_to_come else Searcher.FINISHED
         return {"trial": to_json(config), "trial_id": config.trial_id}
 
     def on_trial_complete(
@@ -79,6 +83,20 @@ class _Proposals(_InThisProcess, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
+
+
+class _EarlyStopping(_InThisProcess, FIFOScheduler):
+    """Hands a report to the driver and stops the trial if the driver says so."""
+
+    def __init__(self, driver: SearchDriver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        stop = "reports" in result and _take_reports(self._driver, trial, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
 class _Reports(_InThisProcess, Callback):
@@ -94,9 +112,9 @@ class _Reports(_InThisProcess, Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if "reports" in result:
-            reports = [EpochReport.from_json(text) for text in json.loads(result["reports"])]
-            self._driver.report(trial.config["trial_id"], reports, About(**result["about"]))
+        # The last report of a trial reaches no scheduler; any other one the driver has already.
+        if result.get("done") and "reports" in result:
+            _take_reports(self._driver, trial, result)
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -114,6 +132,13 @@ class _Reports(_InThisProcess, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         self._driver.end(trial.config["trial_id"], failure_of(_error_of(trial)))
+
+
+def _take_reports(driver: SearchDriver, trial: Trial, result: Mapping[str, Any]) -> bool:
+    reports = [EpochReport.from_json(text) for text in json.loads(result["reports"])]
+    about = About(**json.loads(result["about"]))
+    driver.take_queries(trial.config["trial_id"], json.loads(result.get("queries", "{}")))
+    return driver.report(trial.config["trial_id"], reports, about)
 
 
 def _error_of(trial: Trial) -> Exception | None:
@@ -150,6 +175,7 @@ def run_search(
     cpus_per_trial: int,
     gpus_per_trial: float,
     max_concurrent: int | None,
+    time_budget: float | None = None,
     on_step: Callable[[], None] = lambda: None,
     trainable: type[tune.Trainable] = TrialProcess,
     reuse_processes: bool = True,
@@ -163,6 +189,7 @@ def run_search(
         cpus_per_trial: CPU threads of a trial.
         gpus_per_trial: share of a GPU of a trial.
         max_concurrent: trials at once; None for as many as fit.
+        time_budget: seconds after which the run ends and leaves its trials in flight.
         on_step: called again and again, to draw the progress.
         trainable: what trains; a benchmark gives its own.
         reuse_processes: keep the processes from trial to trial.
@@ -191,6 +218,7 @@ def run_search(
             ),
             tune_config=TuneConfig(
                 search_alg=_Proposals(driver, limit),
+                scheduler=_EarlyStopping(driver),
                 num_samples=-1,
                 reuse_actors=reuse_processes,
                 trial_name_creator=lambda trial: trial.trial_id,
@@ -201,8 +229,10 @@ def run_search(
                 storage_path=litter,
                 verbose=0,
                 callbacks=[_Reports(driver, on_step)],
+                stop=None if time_budget is None else TimeoutStopper(time_budget),
                 failure_config=FailureConfig(max_failures=RETRIES),
                 # Checkpoints are the trial's own (harness.training.checkpoint).
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    driver.halted = bool(driver.running or driver.missing)

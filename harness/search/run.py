@@ -1,45 +1,69 @@
 """The body of ``harness.tune``: prepare, search, show the boards."""
 
 import json
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.config import TuneOptions, plain
+from harness.errors import UsageError
 from harness.leaderboard.protocols import is_oracle
 from harness.leaderboard.records import ends, scored_directions
 from harness.leaderboard.store import replacing
 from harness.search.driver import SearchDriver
-from harness.search.pair_search import StudyPlan
 from harness.search.progress import SearchProgress, board_table, failure_table
+from harness.search.proposals import StudyPlan
 from harness.search.samplers import describe_sampler
 from harness.search.studies import Prepared, prepare_studies
 
 DEFAULT_GPU_SHARE = 0.25
+DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def run_search_command(options: TuneOptions, console: Console) -> int:
     """Searches and shows what came of it; returns the exit code."""
+    deadline = None if options.time_budget is None else read_duration(options.time_budget)
     with console.status("Reading the data set") as status:
         prepared = prepare_studies(
             options,
             trials=options.trials,
-            sampler=describe_sampler("tpe"),
-            early_stopping="none",
+            sampler=describe_sampler(options.sampler),
+            scope=options.scope,
+            ranges=options.space,
+            warm_start=options.warm_start,
             progress=status.update,
         )
     for note in prepared.notes:
         console.print(note, style="yellow", soft_wrap=True, markup=False)
     prepared.store.open_for_writing(prepared.data.index)
     try:
-        driver = _search(options, prepared, console)
+        driver = _search(options, prepared, console, deadline)
     finally:
         prepared.store.close()
     return _show_outcome(options, prepared, driver, console)
 
 
-def _search(options: TuneOptions, prepared: Prepared, console: Console) -> SearchDriver:
+def read_duration(text: str) -> float:
+    """Seconds of ``90s``, ``30m``, ``2h`` or a plain number of seconds.
+
+    Raises:
+        UsageError: anything else.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in DURATIONS else (text, "s")
+    try:
+        seconds = float(number) * DURATIONS[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--time-budget takes a time such as 90s, 30m or 2h, not '{text}'.")
+    return seconds
+
+
+def _search(
+    options: TuneOptions, prepared: Prepared, console: Console, budget: float | None
+) -> SearchDriver:
     progress = SearchProgress(console, prepared.context.first_metric)
     driver = SearchDriver(
         prepared.plans,
@@ -49,6 +73,8 @@ def _search(options: TuneOptions, prepared: Prepared, console: Console) -> Searc
         prepared.storage,
         prepared.context,
         on_end=progress.ended,
+        retry_failed=options.retry_failed,
+        confirm=options.confirm,
     )
     name = "+".join(plan.config.study_id for plan in prepared.plans)
     with replacing(prepared.store.root / "config" / f"{name}.json") as temporary:
@@ -67,13 +93,14 @@ def _search(options: TuneOptions, prepared: Prepared, console: Console) -> Searc
                 cpus_per_trial=options.cpus_per_trial,
                 gpus_per_trial=_gpu_share(options, prepared.plans),
                 max_concurrent=options.max_concurrent,
+                time_budget=budget,
                 on_step=progress.step,
             )
         finally:
             progress.stop()
-            driver.write_boards()
+            driver.finish()
     else:
-        driver.write_boards()
+        driver.finish()
     return driver
 
 
@@ -107,11 +134,18 @@ def _show_outcome(
             metrics = [*(f"P@{k}" for k in store.ks), "mAP@All"]
             console.print()
             console.print(board_table(f"{query} → {gallery}", rows, metrics, searched))
-    for search in driver.searches.values():
+    if driver.halted:
+        console.print(
+            f"The time budget of {options.time_budget} is spent: {driver.ended} of {driver.total} "
+            "trials have ended. The same command goes on.",
+            soft_wrap=True,
+        )
+    for search in driver.searches:
         if search.exhausted:
             console.print(
-                f"{'-'.join(search.pair)}: all {len(search.records)} distinct settings of the "
-                f"space are tried, so --trials {search.plan.trials} is not reached.",
+                f"{', '.join('-'.join(pair) for pair in search.pairs)}: all "
+                f"{len(search.records[search.pairs[0]])} distinct settings of the space are tried, "
+                f"so --trials {search.plan.trials} is not reached.",
                 soft_wrap=True,
             )
     failures = failure_table(driver.ended_now)

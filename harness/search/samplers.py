@@ -1,25 +1,52 @@
 """Samplers by name. Each is made anew for every proposal, from the proposal's own seed."""
 
 from collections.abc import Callable
+from typing import Literal
 
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 
 from harness.errors import UsageError, nearest
 
+Direction = Literal["minimize", "maximize"]
+
+_STARTUP = 5
+
 
 def _tpe(seed: int) -> BaseSampler:
-    return TPESampler(
-        seed=seed, n_startup_trials=5, multivariate=True, constant_liar=True, group=False
-    )
+    return TPESampler(seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=True)
 
 
 def _random(seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
+def _gp(seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=_STARTUP, deterministic_objective=False)
+
+
+def _cmaes(seed: int) -> BaseSampler:
+    return CmaEsSampler(seed=seed, n_startup_trials=_STARTUP, warn_independent_sampling=False)
+
+
+def _nsga2(seed: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=20)
+
+
+# The Sobol sequence of the start points, carried on; see harness.search.proposals.
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe(n_startup_trials=5,multivariate,constant_liar)": _tpe,
+    f"tpe(n_startup_trials={_STARTUP},multivariate,constant_liar)": _tpe,
     "random()": _random,
+    "qmc(sobol,scrambled)": _random,
+    f"gp(n_startup_trials={_STARTUP})": _gp,
+    f"cmaes(n_startup_trials={_STARTUP})": _cmaes,
+    "nsga2(population_size=20,objectives=objective+seconds)": _nsga2,
 }
 
 
@@ -38,6 +65,11 @@ def describe_sampler(name: str) -> str:
         if described.partition("(")[0] == name:
             return described
     raise UsageError(f"There is no sampler named '{name}'. {nearest(name, sampler_names())}")
+
+
+def directions(described: str) -> list[Direction]:
+    """Directions of the Optuna study: the objective up, and for ``nsga2`` the seconds down."""
+    return ["maximize", "minimize"] if described.startswith("nsga2(") else ["maximize"]
 
 
 def make_sampler(described: str, seed: int) -> BaseSampler:

@@ -1,8 +1,6 @@
 """From the flags to the studies: the data set, the pairs, one plan per method."""
 
-import importlib.metadata
 import os
-import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 
 from harness.config import ParameterValue, StudyConfig, TrainOptions
 from harness.datasets.contract import DatasetIndex
@@ -22,17 +25,18 @@ from harness.leaderboard.board import BoardContext, provenance
 from harness.leaderboard.schema import metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
-from harness.search.pair_search import StudyPlan
+from harness.search import early_stopping
+from harness.search.proposals import StudyPlan
+from harness.search.samplers import directions
 from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
 from harness.validators import validator_names
+from harness.versions import versions
 from models.encoder import EncoderSettings, build_encoder, parameter_count
 from search_spaces import search_space
 
 Pair = tuple[str, str]
-
-VERSIONED = ("torch", "torchvision", "timm", "ray", "optuna", "numpy", "scipy", "pandas", "pyarrow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,9 @@ def prepare_studies(
     *,
     trials: int | None,
     sampler: str,
-    early_stopping: str,
+    scope: str = "pair",
+    ranges: Sequence[str] = (),
+    warm_start: bool = False,
     both_ways: bool = True,
     progress: Callable[[str], None] = lambda sentence: None,
 ) -> Prepared:
@@ -72,6 +78,11 @@ def prepare_studies(
     Raises:
         UsageError: whatever a user can mend, before anything is trained.
     """
+    if warm_start and scope == "dataset":
+        raise UsageError(
+            "--warm-start hands settings from pair to pair; with --scope dataset all pairs train "
+            "the same ones. Leave one of the two out."
+        )
     methods = [get_method(name) for name in dict.fromkeys(options.method)]
     cache_dir = options.cache_dir or default_cache_dir()
     index = open_dataset(
@@ -108,7 +119,9 @@ def prepare_studies(
             image_size=image_size,
             trials=trials if trials is not None else defaults.trials,
             sampler=sampler,
-            early_stopping=early_stopping,
+            scope=scope,
+            ranges=ranges,
+            warm_start=warm_start,
         )
         plans.append(plan)
         notes += said
@@ -139,7 +152,9 @@ def _plan(
     image_size: int,
     trials: int,
     sampler: str,
-    early_stopping: str,
+    scope: str,
+    ranges: Sequence[str],
+    warm_start: bool,
 ) -> tuple[StudyPlan, list[str]]:
     defaults = index.spec.defaults
     declared = search_space(method.name)
@@ -162,9 +177,10 @@ def _plan(
     )
     # Built here once, so that weights that are missing or do not fit stop the run at its start.
     encoder, report = build_encoder(settings, weights, options.seed)
-    whole = declared.space(smallest)
+    whole = {**declared.space(smallest), **parse_ranges(ranges, method, smallest)}
     space = {name: held for name, held in whole.items() if name not in assigned}
-    paper = declared.paper(index.spec.name, smallest)
+    known = {**method.resolve(preset, index.spec.name, {}), **declared.paper(index.spec.name, smallest)}
+    paper = {name: known[name] for name in whole}
     config = StudyConfig(
         dataset=index.name,
         fingerprint=index.fingerprint,
@@ -187,8 +203,10 @@ def _plan(
         fixed=assigned,
         space=_described(space),
         objective=objective,
+        scope=scope,
         sampler=sampler,
-        early_stopping=early_stopping,
+        early_stopping=_early_stopping(scope, sampler),
+        warm_start=warm_start,
         seed=options.seed,
     )
     plan = StudyPlan(
@@ -201,6 +219,47 @@ def _plan(
         trials=trials,
     )
     return plan, [] if weights == "random" else [report.sentence]
+
+
+def parse_ranges(
+    texts: Sequence[str], method: Method, smallest: int
+) -> dict[str, BaseDistribution]:
+    """Reads ``NAME=LOW:HIGH[:log]`` into distributions.
+
+    Raises:
+        UsageError: an unknown or unfit name, bounds that are none, K above the smaller domain.
+    """
+    types = method.parameter_types()
+    kinds = {int: IntDistribution, float: FloatDistribution}
+    space: dict[str, BaseDistribution] = {}
+    for text in texts:
+        name, _, bounds = text.partition("=")
+        parts = bounds.split(":")
+        if name not in types:
+            raise UsageError(
+                f"The method '{method.name}' has no parameter '{name}'. {nearest(name, types)}"
+            )
+        kind = types[name]
+        try:
+            low, high = (kind(part) for part in parts[:2])
+            space[name] = kinds[kind](low, high, log=parts[2:] == ["log"])
+        except (ValueError, KeyError):
+            raise UsageError(
+                f"--space takes NAME=LOW:HIGH or NAME=LOW:HIGH:log with numbers, not '{text}'."
+            ) from None
+        if parts[2:] not in ([], ["log"]):
+            raise UsageError(f"--space ends in ':log' or nothing, not in ':{parts[2]}'.")
+        if name == "K" and high > smallest:
+            raise UsageError(
+                f"--space K goes up to {high}, but the smaller domain has {smallest} images."
+            )
+    return space
+
+
+def _early_stopping(scope: str, sampler: str) -> str:
+    """Halving within a pair; none where a proposal spans pairs or weighs two objectives."""
+    compared = scope == "pair" and len(directions(sampler)) == 1
+    return early_stopping.DESCRIPTION if compared else "none"
 
 
 def smallest_domain(index: DatasetIndex, scenario: str, scenario_seed: int) -> int:
@@ -274,16 +333,6 @@ def default_cache_dir() -> Path:
         return Path(held)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "uxretrieval-harness"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    found = {"python": platform.python_version()}
-    installed = {held.name.lower() for held in importlib.metadata.distributions() if held.name}
-    for name in VERSIONED:
-        if name in installed:
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 @cache

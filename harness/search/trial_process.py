@@ -91,11 +91,13 @@ class TrialProcess(tune.Trainable):
         else:
             save_checkpoint(trial.state_dict(), folder, self._run.token, trial.training.epoch)
         sent = trial.history if resumed else trial.history[-1:]
+        queries = trial.sealed_queries() if trial.done and self._config.confirms else {}
         return {
             "done": trial.done,
             "objective": trial.history[-1].objective,
             "reports": json.dumps([report.to_json() for report in sent]),
-            "about": asdict(trial.about()),
+            "about": json.dumps(asdict(trial.about())),
+            "queries": json.dumps(queries),
         }
 
     def _build(self, folder: Path) -> tuple[ScoredTrial, bool]:

@@ -28,6 +28,7 @@ from harness.training.clusterings import (
 from harness.training.embedding import autocast, embed_domain
 from harness.training.memory_bank import follow, overwrite
 from harness.training.optimiser import build_optimiser, set_learning_rate
+from harness.training.readouts import PairFeatures, read_out
 from harness.training.views import apply_views, draw_views
 from losses import DomainView, Loss, StepContext, create_loss, loss_class
 from models.encoder import Encoder
@@ -85,7 +86,8 @@ class PairTraining:
 
     Attributes:
         epoch: completed epochs.
-        embeddings: of both domains under the scored encoder after ``epoch`` epochs.
+        embeddings: of both domains under the scored encoder after ``epoch`` epochs, as the
+            recipe's readout gives them.
         pooled: backbone features of both domains under the scored encoder, likewise.
         clusterings: those in force.
         encoder: the query encoder.
@@ -147,7 +149,7 @@ class PairTraining:
         return self.encoder
 
     def run_epoch(self) -> dict[str, float]:
-        """Trains one epoch and embeds both domains anew.
+        """Trains one epoch and embeds both domains anew; without stages, ends the training.
 
         Returns:
             Means over the epoch: each loss raw under its name, weighted under
@@ -156,6 +158,9 @@ class PairTraining:
         Raises:
             NonFiniteLossError: a loss was NaN or infinite.
         """
+        if not self.recipe.stages:
+            self.epoch = self.settings.epochs
+            return {}
         position = self._position()
         stage = self.recipe.stages[position.index]
         progress = position.progress(self.epoch)
@@ -245,8 +250,12 @@ class PairTraining:
                 )
                 for frames in self.frames
             ]
-        self.embeddings = (results[0][0], results[1][0])
         self.pooled = (results[0][1], results[1][1])
+        self.embeddings = read_out(
+            self.recipe.readout.rule,
+            PairFeatures((results[0][0], results[1][0]), self.pooled),
+            self.recipe.readout.arguments,
+        )
 
     def _cluster(self, position: StagePosition, stage: Stage, progress: float) -> None:
         plan, rule = stage.clustering, self.rules[position.index]

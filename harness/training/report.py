@@ -46,9 +46,11 @@ class About:
         device: ``cpu`` or the GPU's name.
         batch_size: images per domain and step, after cutting.
         notes: what the recipe cut to fit the pair.
+        versions: JSON of the versions of what the numbers depend on.
     """
 
     host: str
     device: str
     batch_size: int
     notes: tuple[str, ...]
+    versions: str = ""

@@ -29,6 +29,7 @@ from harness.training.pair_training import LoopSettings, PairTraining
 from harness.training.report import About, EpochReport
 from harness.training.views import frame_size
 from harness.validators import PairEmbeddings, get_validator, score_all
+from harness.versions import versions_json
 from models.encoder import Encoder, EncoderSettings, build_encoder
 
 
@@ -131,6 +132,15 @@ class ScoredTrial:
             self.keeper.offer(report.epoch, report.objective, report.sealed, self._snapshot)
         return report
 
+    def sealed_queries(self) -> dict[int, str]:
+        """By epoch the sealed scores of single queries, for the epochs a pick may choose."""
+        return {
+            epoch: self.vault.score_queries(
+                torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND)
+            )
+            for epoch, held in self.keeper.by_epoch().items()
+        }
+
     def about(self) -> About:
         """Where and how this trial runs."""
         gpu = self.device.type == "cuda"
@@ -139,6 +149,7 @@ class ScoredTrial:
             device=torch.cuda.get_device_name(self.device) if gpu else "cpu",
             batch_size=self.training.batch_size,
             notes=self.training.recipe.notes,
+            versions=versions_json(),
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -356,7 +356,8 @@ def evaluation_view(frames_B3FF: Tensor, size_B2: Tensor, image_size: int) -> Te
         inner = frames_B3FF[:, :, edge : edge + image_size, edge : edge + image_size].float()
         return inner.mul_(scale_311 / 255.0).add_(offset_311)
 
-    resized_B2 = (short * size_B2 / size_B2.amin(1, keepdim=True)).double().floor()
+    size_B2 = size_B2.double()
+    resized_B2 = (short * size_B2 / size_B2.amin(1, keepdim=True)).floor()
     corner_B2 = ((resized_B2 - image_size) / 2).round()
     box_B4 = torch.cat([corner_B2 / resized_B2, (corner_B2 + image_size) / resized_B2], 1)
     pixels_B4 = (box_B4 * frame).float().to(device, non_blocking=True)

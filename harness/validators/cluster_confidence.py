@@ -4,10 +4,9 @@ Shapes: N images of the domain, K reference clusters, D embedding size.
 """
 
 import torch
-from torch import Tensor
 
 from harness.validators.contract import PairEmbeddings
-from harness.validators.reference_clustering import ReferenceClustering
+from harness.validators.domain_embeddings import DomainEmbeddings
 from harness.validators.registry import register_validator
 
 TEMPERATURE = 0.1
@@ -21,15 +20,12 @@ def cluster_confidence(embeddings: PairEmbeddings) -> float:
     Multiplied by the share of the K clusters that own an image: coinciding embeddings would
     otherwise be certain of the one cluster they have.
     """
-    values = (
-        _confidence(embeddings.a_ND, embeddings.clusters_a),
-        _confidence(embeddings.b_ND, embeddings.clusters_b),
-    )
-    return sum(values) / 2
+    return (_confidence(embeddings.a) + _confidence(embeddings.b)) / 2
 
 
-def _confidence(z_ND: Tensor, clusters: ReferenceClustering) -> float:
-    logit_NK = z_ND @ clusters.proto_KD.T / TEMPERATURE
+def _confidence(domain: DomainEmbeddings) -> float:
+    clusters = domain.clusters
+    logit_NK = domain.z_ND @ clusters.proto_KD.T / TEMPERATURE
     logit_NK = logit_NK.masked_fill(clusters.count_K == 0, -torch.inf)
     own_N = logit_NK.softmax(1).gather(1, clusters.assign_N[:, None])
     return own_N.mean().item() * clusters.occupancy

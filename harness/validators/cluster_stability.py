@@ -1,6 +1,7 @@
 """Agreement of the reference clusterings of two consecutive epochs."""
 
 from harness.validators.contract import PairEmbeddings
+from harness.validators.domain_embeddings import DomainEmbeddings
 from harness.validators.partition_agreement import adjusted_rand_index
 from harness.validators.registry import register_validator
 
@@ -14,13 +15,12 @@ def cluster_stability(embeddings: PairEmbeddings) -> float:
     clusters must be found again. Multiplied by the share of the K clusters that own an image, the
     smaller of the two epochs: a collapsed embedding always agrees with itself.
     """
-    previous = embeddings.previous_clusters()
-    if previous is None:
+    if embeddings.previous is None:
         return float("nan")
-    values = [
-        adjusted_rand_index(now.assign_N, before.assign_N) * min(now.occupancy, before.occupancy)
-        for now, before in zip(
-            (embeddings.clusters_a, embeddings.clusters_b), previous, strict=True
-        )
-    ]
-    return sum(values) / 2
+    before_a, before_b = embeddings.previous
+    return (_found_again(embeddings.a, before_a) + _found_again(embeddings.b, before_b)) / 2
+
+
+def _found_again(now: DomainEmbeddings, before: DomainEmbeddings) -> float:
+    agreement = adjusted_rand_index(now.clusters.assign_N, before.clusters.assign_N)
+    return agreement * min(now.clusters.occupancy, before.clusters.occupancy)

@@ -4,8 +4,8 @@ A validator scores the embeddings of two unlabelled domains. It sees no label an
 trial searches: temperatures, numbers of clusters and seeds are its own and fixed, so that a search
 cannot move the ruler it is measured with.
 
-Shapes: N images of a domain (the two domains may differ), S images of its sample,
-D embedding size.
+Shapes: N images of a domain (the two domains may differ), S and R images of the samples of the
+first and second domain, D embedding size.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from harness.seeds import generator
-from harness.validators.effective_rank import rank_coverage
+from harness.validators.domain_embeddings import DomainEmbeddings
 from harness.validators.neighbours import CrossNeighbours, cross_neighbours
-from harness.validators.reference_clustering import (
-    FIT_SAMPLE,
-    ReferenceClustering,
-    reference_clustering,
-)
 
 Direction = Literal["max", "min"]
 
@@ -42,7 +36,7 @@ class PairEmbeddings:
         seed: of samples and reference clusterings; the same for all epochs and trials of a pair.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: shapes or types that do not belong together.
     """
 
     a_ND: Tensor
@@ -52,24 +46,50 @@ class PairEmbeddings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, now, previous in (
-            ("a", self.a_ND, self.previous_a_ND),
-            ("b", self.b_ND, self.previous_b_ND),
+        for z_ND, previous_ND in (
+            (self.a_ND, self.previous_a_ND),
+            (self.b_ND, self.previous_b_ND),
         ):
-            if now.ndim != 2 or not len(now) or now.dtype != torch.float32:
-                raise ValueError(f"{name}_ND must be float32 of shape (N > 0, D), not {now.shape}")
-            if previous is not None and previous.shape != now.shape:
+            if z_ND.ndim != 2 or not len(z_ND) or z_ND.dtype != torch.float32:
                 raise ValueError(
-                    f"previous_{name}_ND has shape {previous.shape}, the embeddings {now.shape}"
+                    f"embeddings must be float32 of shape (N > 0, D), not "
+                    f"{z_ND.dtype} of shape {tuple(z_ND.shape)}"
+                )
+            if previous_ND is not None and previous_ND.shape != z_ND.shape:
+                raise ValueError(
+                    f"embeddings of shape {tuple(z_ND.shape)} cannot follow "
+                    f"embeddings of shape {tuple(previous_ND.shape)}"
                 )
         if self.a_ND.shape[1] != self.b_ND.shape[1]:
             raise ValueError("the embeddings of the two domains differ in size")
+        if (self.previous_a_ND is None) != (self.previous_b_ND is None):
+            raise ValueError("the epoch before needs the embeddings of both domains")
+
+    @cached_property
+    def a(self) -> DomainEmbeddings:
+        """The first domain."""
+        return DomainEmbeddings(self.a_ND, self.seed)
+
+    @cached_property
+    def b(self) -> DomainEmbeddings:
+        """The second domain."""
+        return DomainEmbeddings(self.b_ND, self.seed)
+
+    @cached_property
+    def previous(self) -> tuple[DomainEmbeddings, DomainEmbeddings] | None:
+        """Both domains one epoch earlier, with draws of their own, or None."""
+        if self.previous_a_ND is None or self.previous_b_ND is None:
+            return None
+        return (
+            DomainEmbeddings(self.previous_a_ND, self.seed + 1),
+            DomainEmbeddings(self.previous_b_ND, self.seed + 1),
+        )
 
     @cached_property
     def is_finite(self) -> bool:
         """Whether every value of all embeddings is finite."""
-        tensors = (self.a_ND, self.b_ND, self.previous_a_ND, self.previous_b_ND)
-        return all(bool(z_ND.isfinite().all()) for z_ND in tensors if z_ND is not None)
+        domains = (self.a, self.b, *(self.previous or ()))
+        return all(bool(domain.z_ND.sum().isfinite()) for domain in domains)
 
     @cached_property
     def neighbours(self) -> CrossNeighbours:
@@ -77,62 +97,14 @@ class PairEmbeddings:
         return cross_neighbours(self.a_ND, self.b_ND)
 
     @cached_property
-    def clusters_a(self) -> ReferenceClustering:
-        """Reference clustering of the first domain."""
-        return self._clusters(self.a_ND, self._order_a_N)
+    def cosine_SR(self) -> Tensor:
+        """Cosines between the samples of the two domains."""
+        return self.a.sample_SD @ self.b.sample_SD.T
 
-    @cached_property
-    def clusters_b(self) -> ReferenceClustering:
-        """Reference clustering of the second domain."""
-        return self._clusters(self.b_ND, self._order_b_N)
-
-    def previous_clusters(self) -> tuple[ReferenceClustering, ReferenceClustering] | None:
-        """Clusterings of the epoch before from a start of their own, or None without that epoch."""
-        if self.previous_a_ND is None or self.previous_b_ND is None:
-            return None
-        return (
-            self._clusters(self.previous_a_ND, self._order_a_N, self.seed + 1),
-            self._clusters(self.previous_b_ND, self._order_b_N, self.seed + 1),
-        )
-
-    @cached_property
+    @property
     def rank_coverage(self) -> float:
         """The smaller of the two domains' rank coverages; 0 where a domain has collapsed."""
-        return min(rank_coverage(self.a_ND), rank_coverage(self.b_ND))
-
-    def sample_index_a(self, size: int) -> Tensor:
-        """Positions of a fixed random sample of the first domain, at most ``size`` images."""
-        return self._order_a_N[:size]
-
-    def sample_index_b(self, size: int) -> Tensor:
-        """Positions of a fixed random sample of the second domain."""
-        return self._order_b_N[:size]
-
-    def sample_a(self, size: int) -> Tensor:
-        """Embeddings ``(S, D)`` of that sample of the first domain."""
-        return self.a_ND[self.sample_index_a(size)]
-
-    def sample_b(self, size: int) -> Tensor:
-        """Embeddings ``(S, D)`` of that sample of the second domain."""
-        return self.b_ND[self.sample_index_b(size)]
-
-    @cached_property
-    def _order_a_N(self) -> Tensor:
-        return self._order(self.a_ND)
-
-    @cached_property
-    def _order_b_N(self) -> Tensor:
-        return self._order(self.b_ND)
-
-    def _order(self, z_ND: Tensor) -> Tensor:
-        # The name holds no domain: exchanging the domains changes no score.
-        draws = generator("validator sample", self.seed)
-        return torch.randperm(len(z_ND), generator=draws).to(z_ND.device)
-
-    def _clusters(
-        self, z_ND: Tensor, order_N: Tensor, seed: int | None = None
-    ) -> ReferenceClustering:
-        return reference_clustering(z_ND, order_N[:FIT_SAMPLE], self.seed if seed is None else seed)
+        return min(self.a.rank_coverage, self.b.rank_coverage)
 
 
 @dataclass(frozen=True)

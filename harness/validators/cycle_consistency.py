@@ -22,11 +22,10 @@ def cycle_consistency(embeddings: PairEmbeddings) -> float:
     always comes back.
     """
     forth_N, back_M = embeddings.neighbours.of_a_N, embeddings.neighbours.of_b_M
-    values = (
-        _returned(embeddings.clusters_a, back_M[forth_N]),
-        _returned(embeddings.clusters_b, forth_N[back_M]),
-    )
-    return sum(values) / 2
+    return (
+        _returned(embeddings.a.clusters, back_M[forth_N])
+        + _returned(embeddings.b.clusters, forth_N[back_M])
+    ) / 2
 
 
 def _returned(clusters: ReferenceClustering, end_N: Tensor) -> float:

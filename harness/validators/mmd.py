@@ -1,6 +1,6 @@
 """Maximum mean discrepancy of the two domains.
 
-Shapes: S sampled images of A, R sampled images of B, D embedding size.
+Shapes: S sampled images of a domain.
 """
 
 from torch import Tensor
@@ -9,7 +9,6 @@ from harness.validators.contract import PairEmbeddings
 from harness.validators.registry import register_validator
 
 TEMPERATURE = 0.5
-SAMPLE = 1024
 
 
 @register_validator("mmd", direction="min")
@@ -20,24 +19,27 @@ def mmd(embeddings: PairEmbeddings) -> float:
     et al., 2012; unbiased) under the Gaussian kernel ``exp((cos - 1) / 0.5)`` and the mean scatter
     V within the domains. The plain discrepancy vanishes for a collapsed embedding, so the value is
     ``1 - c (1 - r)`` with the rank coverage c: 1, the worst, for a collapsed one. It does not see
-    classes. Computed on at most 1 024 images per domain.
+    classes. Computed on at most 512 images per domain.
 
     NaN where a domain holds a single image.
     """
-    a_SD, b_RD = embeddings.sample_a(SAMPLE), embeddings.sample_b(SAMPLE)
-    if min(len(a_SD), len(b_RD)) < 2:
+    if min(embeddings.cosine_SR.shape) < 2:
         return float("nan")
-    within = ((_mean_kernel_of_pairs(a_SD) + _mean_kernel_of_pairs(b_RD)) / 2).item()
-    between = (within - _kernel(a_SD, b_RD).mean().item()) / 2
+    within = (
+        _mean_of_pairs(embeddings.a.sample_cosine_SS)
+        + _mean_of_pairs(embeddings.b.sample_cosine_SS)
+    ) / 2
+    between = (within - _kernel(embeddings.cosine_SR).mean().item()) / 2
     total = between + 1 - within
     relative = min(max(between / total, 0.0), 1.0) if total > 0 else 1.0
     return 1 - embeddings.rank_coverage * (1 - relative)
 
 
-def _kernel(a_SD: Tensor, b_RD: Tensor) -> Tensor:
-    return (a_SD @ b_RD.T).sub_(1).div_(TEMPERATURE).exp_()
+def _kernel(cosine_SS: Tensor) -> Tensor:
+    return ((cosine_SS - 1) / TEMPERATURE).exp_()
 
 
-def _mean_kernel_of_pairs(z_SD: Tensor) -> Tensor:
-    n = len(z_SD)
-    return (_kernel(z_SD, z_SD).sum() - n) / (n * (n - 1))
+def _mean_of_pairs(cosine_SS: Tensor) -> float:
+    """Mean kernel of two different images."""
+    n = len(cosine_SS)
+    return (_kernel(cosine_SS).sum().item() - n) / (n * (n - 1))

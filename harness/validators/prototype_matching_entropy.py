@@ -26,7 +26,7 @@ def prototype_matching_entropy(embeddings: PairEmbeddings) -> float:
     firmly with the same partner, which the plain entropy takes for perfect, gives 1, and so does
     a collapsed embedding.
     """
-    a, b = embeddings.clusters_a, embeddings.clusters_b
+    a, b = embeddings.a.clusters, embeddings.b.clusters
     return (_entropy(a, b) + _entropy(b, a)) / 2
 
 

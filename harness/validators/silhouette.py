@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.validators.contract import PairEmbeddings
+from harness.validators.domain_embeddings import DomainEmbeddings
 from harness.validators.reference_clustering import ReferenceClustering
 from harness.validators.registry import register_validator
 
@@ -20,16 +21,13 @@ def silhouette(embeddings: PairEmbeddings) -> float:
     one cluster has no silhouette. Exact over all images: the mean cosine of an image to a cluster
     is its dot product with the cluster's mean.
     """
-    values = (
-        _corrected(embeddings.a_ND, embeddings.clusters_a),
-        _corrected(embeddings.b_ND, embeddings.clusters_b),
-    )
-    return sum(values) / 2
+    return (_corrected(embeddings.a) + _corrected(embeddings.b)) / 2
 
 
-def _corrected(z_ND: Tensor, clusters: ReferenceClustering) -> float:
+def _corrected(domain: DomainEmbeddings) -> float:
+    clusters = domain.clusters
     used = clusters.occupancy
-    return used * (mean_silhouette(z_ND, clusters).item() + 1) - 1
+    return used * (mean_silhouette(domain.z_ND, clusters).item() + 1) - 1
 
 
 def mean_silhouette(z_ND: Tensor, clusters: ReferenceClustering) -> Tensor:
@@ -42,10 +40,9 @@ def mean_silhouette(z_ND: Tensor, clusters: ReferenceClustering) -> Tensor:
     cosine_sum_NK = z_ND @ sum_KD.T
     own_count_N1 = count_K[clusters.assign_N][:, None]
     # The image itself, at distance zero, is in the sum but not in the mean.
-    within_N1 = (own_count_N1 - cosine_sum_NK.gather(1, assign_N1)) / (own_count_N1 - 1).clamp(
-        min=1
-    )
-    distance_NK = 1 - cosine_sum_NK / count_K.clamp(min=1)
+    within_N1 = own_count_N1 - cosine_sum_NK.gather(1, assign_N1)
+    within_N1 = within_N1.clamp(min=0) / (own_count_N1 - 1).clamp(min=1)
+    distance_NK = (1 - cosine_sum_NK / count_K.clamp(min=1)).clamp(min=0)
     distance_NK = distance_NK.masked_fill(count_K == 0, torch.inf)
     nearest_N1 = distance_NK.scatter(1, assign_N1, torch.inf).amin(1, keepdim=True)
     larger_N1 = torch.maximum(within_N1, nearest_N1)

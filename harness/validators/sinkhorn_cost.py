@@ -1,6 +1,6 @@
 """Cost of transporting one domain into the other.
 
-Shapes: S sampled images of A, R sampled images of B, D embedding size.
+Shapes: S sampled images of A, R sampled images of B.
 """
 
 import torch
@@ -10,7 +10,7 @@ from harness.validators.registry import register_validator
 
 REGULARISATION = 0.05
 ITERATIONS = 30
-SAMPLE = 512
+TRANSPORTED = 256
 
 
 @register_validator("sinkhorn_cost", direction="min")
@@ -20,17 +20,16 @@ def sinkhorn_cost(embeddings: PairEmbeddings) -> float:
     r = ``<P, C> / mean C``, cut to [0, 1], with C one minus the cosine and P the plan of POT's
     Sinkhorn after 30 steps at regularisation 0.05. The plain cost is zero for a collapsed
     embedding and r is small where a few points hold everything, so the value is ``1 - c (1 - r)``
-    with the rank coverage c: 1, the worst, for a collapsed one. Computed on at most 512 images per
+    with the rank coverage c: 1, the worst, for a collapsed one. Computed on at most 256 images per
     domain.
     """
     # POT loads every array library it finds: seconds that `--help` need not pay.
     import ot
 
-    a_SD, b_RD = embeddings.sample_a(SAMPLE), embeddings.sample_b(SAMPLE)
-    cost_SR = 1 - a_SD @ b_RD.T
+    cost_SR = 1 - embeddings.cosine_SR[:TRANSPORTED, :TRANSPORTED]
     plan_SR = ot.sinkhorn(
-        torch.full_like(cost_SR[:, 0], 1 / len(a_SD)),
-        torch.full_like(cost_SR[0], 1 / len(b_RD)),
+        torch.full_like(cost_SR[:, 0], 1 / cost_SR.shape[0]),
+        torch.full_like(cost_SR[0], 1 / cost_SR.shape[1]),
         # The plan is that of C itself; the shift keeps exp(-C / reg) within float32.
         cost_SR - cost_SR.min(),
         REGULARISATION,

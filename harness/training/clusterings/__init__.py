@@ -1,6 +1,13 @@
 """Clustering rules; importing this package registers them."""
 
-from harness.training.clusterings import per_domain_kmeans as per_domain_kmeans
+from harness.training.clusterings import (  # noqa: F401  (imported to register)
+    elbow_merged,
+    many_kmeans,
+    matched_kmeans,
+    per_domain_kmeans,
+    protoot,
+    union_kmeans,
+)
 from harness.training.clusterings.contract import (
     NO_CLUSTERINGS,
     ClusteringRule,

@@ -63,7 +63,12 @@ def _joined(
 
 @torch.no_grad()
 def merge_prototypes(
-    proto_a_AD: Tensor, proto_b_BD: Tensor, bank_a_ND: Tensor, bank_b_ND: Tensor
+    proto_a_AD: Tensor,
+    proto_b_BD: Tensor,
+    bank_a_ND: Tensor,
+    bank_b_ND: Tensor,
+    *,
+    merge: bool = True,
 ) -> tuple[MergedPrototypes, MergedPrototypes]:
     """Moves the prototypes of each domain into the other and merges the pairs that meet there.
 
@@ -74,13 +79,20 @@ def merge_prototypes(
     Rows: own prototypes left alone, moved ones left alone, merged pairs. Runs on the CPU, once per
     clustering; the result lies on the device of the prototypes.
 
+    Args:
+        proto_a_AD: prototypes of A, of any length.
+        proto_b_BD: prototypes of B.
+        bank_a_ND: what the prototypes of A were made from.
+        bank_b_ND: what those of B were made from.
+        merge: False moves the prototypes and merges none (the ablation without merging).
+
     Returns:
         The merged set in A, and the merged set in B.
     """
     device = proto_a_AD.device
     offset_D = (bank_a_ND.float().mean(0) - bank_b_ND.float().mean(0)).cpu()
     a_AD, b_BD = proto_a_AD.float().cpu(), proto_b_BD.float().cpu()
-    pairs_a, pairs_b = matched_pairs(a_AD, b_BD, offset_D)
+    pairs_a, pairs_b = matched_pairs(a_AD, b_BD, offset_D) if merge else ([], [])
     in_a = _joined(a_AD, b_BD + offset_D, pairs_a, pairs_b)
     in_b = _joined(b_BD, a_AD - offset_D, pairs_b, pairs_a)
     return _on(in_a, device), _on(in_b, device)

@@ -87,11 +87,7 @@ class ProtoOTPrototypes:
         proto_KD = held.proto_KD.to(bank_ND.device)
         if fixed:
             marginal_K = matched_marginal(found.centroid_KD, marginal_K, proto_KD)
-        return Clustering(
-            proto_KD, held.assign_N.to(bank_ND.device), marginal_K=marginal_K
-        )
+        return Clustering(proto_KD, held.assign_N.to(bank_ND.device), marginal_K=marginal_K)
 
-    def _step(
-        self, bank_ND: Tensor, clusterings: tuple[Clustering, ...]
-    ) -> tuple[Clustering, ...]:
+    def _step(self, bank_ND: Tensor, clusterings: tuple[Clustering, ...]) -> tuple[Clustering, ...]:
         return protoot_step(bank_ND, clusterings[-1], self.epsilon, self.sinkhorn_iterations)

@@ -58,9 +58,7 @@ class UnionKMeans:
         """Unchanged."""
         return clusterings
 
-    def _from(
-        self, common_KD: Tensor, points_ND: Tensor, generator: torch.Generator
-    ) -> Clustering:
+    def _from(self, common_KD: Tensor, points_ND: Tensor, generator: torch.Generator) -> Clustering:
         found = kmeans(
             points_ND,
             len(common_KD),

@@ -1,0 +1,67 @@
+"""Asynchronous successive halving within a pair, derived from the records alone.
+
+It keeps no state of its own: after a restart the same records give the same decisions.
+"""
+
+import math
+from collections.abc import Iterable
+
+from harness.leaderboard.records import TrialRecord
+from harness.methods import PairShape, get_method
+from harness.methods.recipe import first_active_epochs
+
+ETA = 3
+DESCRIPTION = f"halving(eta={ETA})"
+
+
+def rungs(first_epoch: int, epochs: int) -> tuple[int, ...]:
+    """Completed epochs after which trials are compared.
+
+    The epochs behind ``first_epoch``, in which the last searched parameter begins to act, are cut
+    by ``ETA`` again and again: no trial is stopped before every searched parameter has acted for
+    a whole rung.
+    """
+    span = epochs - first_epoch
+    found: set[int] = set()
+    power = ETA
+    while span / power >= 1:
+        found.add(first_epoch + math.ceil(span / power))
+        power *= ETA
+        if len(found) == 3:
+            break
+    return tuple(sorted(rung for rung in found if rung < epochs))
+
+
+def rungs_of(record: TrialRecord) -> tuple[int, ...]:
+    """The rungs of a trial's study."""
+    config = record.config
+    method = get_method(config.study.method)
+    recipe = method.build(config.params, PairShape(10_000, 10_000, config.study.batch_size))
+    active = first_active_epochs(recipe, config.study.epochs)
+    first = max((active[name] for name in config.searched if name in active), default=0)
+    return rungs(first, config.study.epochs)
+
+
+def should_stop(record: TrialRecord, peers: Iterable[TrialRecord]) -> bool:
+    """Whether a trial that just reported an epoch is to be stopped.
+
+    It is compared with the trials of the same study and pair at the same rung and goes on only
+    among the best ``1/ETA`` of them. Common start trials are never stopped; a rung with fewer than
+    ``ETA`` values stops nobody.
+    """
+    last = record.last
+    if record.config.study.early_stopping != DESCRIPTION or record.config.origin == "start":
+        return False
+    if last is None or last.epoch not in rungs_of(record):
+        return False
+    values = [
+        peer.epochs[last.epoch].objective
+        for peer in peers
+        if peer is not record and last.epoch in peer.epochs
+    ]
+    values = [value for value in values if not math.isnan(value)]
+    if len(values) + 1 < ETA or math.isnan(last.objective):
+        return False
+    kept = max(1, (len(values) + 1) // ETA)
+    return sum(value > last.objective for value in values) >= kept
+

@@ -1,0 +1,75 @@
+"""From a proposal to a trial's configuration, and from a trial's record to its outcome."""
+
+import math
+from collections.abc import Mapping
+
+from optuna.trial import TrialState
+
+from harness.config import ParameterValue, TrialConfig
+from harness.datasets.scenario import pair_slug
+from harness.leaderboard.records import TrialRecord
+from harness.search.proposals import Outcome, Proposal, StudyPlan
+from harness.search.samplers import directions
+from harness.seeds import derive_seed
+
+
+def make_trial_config(
+    plan: StudyPlan,
+    pair: tuple[str, str],
+    number: int,
+    searched: Mapping[str, ParameterValue],
+    *,
+    origin: str,
+    is_paper_point: bool,
+) -> TrialConfig:
+    """The trial of these searched values; seeds are functions of (study seed, pair, number)."""
+    study = plan.config
+    params = plan.method.resolve(study.preset, study.dataset, {**plan.fixed, **searched})
+    return TrialConfig(
+        study=study,
+        trial_id=f"{study.study_id}.{pair_slug(*pair)}.{number:04d}",
+        number=number,
+        pair=pair,
+        params=params,
+        searched=tuple(sorted(plan.space)),
+        origin=origin,
+        is_paper_point=is_paper_point,
+        init_seed=derive_seed(study.seed, "initial weights"),
+        seed=derive_seed(study.seed, *pair, number, "trial"),
+    )
+
+
+def config_of(plan: StudyPlan, pair: tuple[str, str], proposal: Proposal) -> TrialConfig:
+    """The trial of a proposal on a pair."""
+    return make_trial_config(
+        plan,
+        pair,
+        proposal.number,
+        proposal.searched,
+        origin=proposal.origin,
+        is_paper_point=proposal.is_paper_point,
+    )
+
+
+def proposal_of(config: TrialConfig) -> Proposal:
+    """The proposal a trial was made from."""
+    searched = {name: config.params[name] for name in config.searched}
+    return Proposal(config.number, searched, config.origin, config.is_paper_point)
+
+
+def outcome_of(record: TrialRecord) -> Outcome:
+    """What Optuna hears of one trial: the value of its last report, and the truth."""
+    value = record.last.objective if record.last is not None else math.nan
+    intermediate = {
+        report.epoch: report.objective
+        for report in record.trained
+        if not math.isnan(report.objective)
+    }
+    if record.status == "failed" or math.isnan(value):
+        return Outcome(TrialState.FAIL, None, intermediate)
+    if record.status == "pruned":
+        return Outcome(TrialState.PRUNED, None, intermediate)
+    values = [value]
+    if len(directions(record.config.study.sampler)) > 1:
+        values.append(record.seconds)
+    return Outcome(TrialState.COMPLETE, tuple(values), intermediate)

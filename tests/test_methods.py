@@ -1,0 +1,196 @@
+"""Every registered method: its parameters fit its search space, and it trains a small pair."""
+
+import math
+
+import pytest
+import torch
+from miniature_pair import SMALLER, first_values, train_pair, write_pair
+
+from harness.errors import UsageError
+from harness.evaluation.vault import LabelVault, unseal
+from harness.methods import PairShape, get_method, method_names
+from harness.methods.cluster_counts import cut_to_images, multiples
+from harness.methods.recipe import SigmoidRamp, first_active_epochs
+from harness.training.checkpoint import load_checkpoint, save_checkpoint
+from search_spaces import search_space
+
+DATASETS = ("officehome", "domainnet7", "office31", "pacs", "shapes", "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_pair(tmp_path_factory.mktemp("methods"))
+
+
+def weights_of(training):
+    return {name: held.clone() for name, held in training.encoder.named_parameters()}
+
+
+@pytest.mark.parametrize("preset", ["paper", "scratch"])
+@pytest.mark.parametrize("name", method_names())
+def test_the_recipe_builds_and_every_searched_value_acts(name, preset):
+    method, space = get_method(name), search_space(name)
+    for dataset in DATASETS:
+        for n in (SMALLER, 2427):
+            ranges, paper = space.space(n), space.paper(dataset, n)
+            assert set(paper) == set(ranges)
+            assert set(ranges) <= set(method.parameter_types())
+            assert len(ranges) <= 5
+            values = method.resolve(preset, dataset, {**paper, **first_in(ranges, paper)})
+            recipe = method.build(values, PairShape(n, n + 8, 16))
+            assert math.isclose(sum(stage.share for stage in recipe.stages), method.trains)
+            assert set(ranges) <= set(first_active_epochs(recipe, 400))
+
+
+def first_in(ranges, paper):
+    return {k: min(max(paper[k], held.low), held.high) for k, held in ranges.items()}
+
+
+@pytest.mark.parametrize("name", ["ucdir", "ucdir_ot", "protoot", "pcs", "protonce"])
+def test_the_paper_point_of_a_covered_data_set_lies_in_the_ranges(name):
+    space = search_space(name)
+    paper = space.paper("officehome", 2427)
+    assert first_in(space.space(2427), paper) == paper
+    assert paper["K"] == 65
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_two_epochs_on_a_small_pair(name, tiny):
+    index, cache = tiny
+    training = train_pair(name, index, cache, epochs=2)
+    before = weights_of(training)
+    reports = []
+    while not training.finished:
+        reports.append(training.run_epoch())
+    assert training.epoch == 2
+    trains = get_method(name).trains
+    assert len(reports) == (2 if trains else 1)
+    assert [p.epochs for p in training.positions] == (
+        [2 // len(training.recipe.stages)] * len(training.recipe.stages) if trains else []
+    )
+    changed = any(not torch.equal(held, before[k]) for k, held in weights_of(training).items())
+    assert changed == trains
+    for report in reports:
+        assert bool(report) == trains
+        assert all(math.isfinite(value) for value in report.values())
+    vault = LabelVault.of_pair(index, "art", "sketch")
+    for metrics in unseal(vault.score(*training.embeddings)).values():
+        assert 0 < metrics["mAP@All"] <= 100
+        assert metrics["n_valid_queries"] in (20, 28)
+
+
+@pytest.mark.parametrize("name", ["coda", "protoot", "uem", "pcs"])
+def test_a_training_from_its_checkpoint_goes_on_as_if_it_had_not_stopped(name, tiny, tmp_path):
+    index, cache = tiny
+    straight = train_pair(name, index, cache, epochs=3)
+    straight.run_epoch()
+    straight.run_epoch()
+    save_checkpoint(straight.state_dict(), tmp_path, "token", 2)
+    resumed = train_pair(name, index, cache, epochs=3)
+    resumed.load_state_dict(load_checkpoint(tmp_path))
+    assert straight.run_epoch() == resumed.run_epoch()
+    for one, other in zip(straight.embeddings, resumed.embeddings):
+        assert torch.equal(one, other)
+
+
+def test_uem_freezes_a_copy_at_its_second_stage_and_trains_on(tiny):
+    index, cache = tiny
+    training = train_pair("uem", index, cache, epochs=4)
+    assert [p.epochs for p in training.positions] == [3, 1]
+    for _ in range(3):
+        training.run_epoch()
+    assert training.frozen is None
+    end_of_first = weights_of(training)
+    report = training.run_epoch()
+    for name, held in training.frozen.named_parameters():
+        assert torch.equal(held, end_of_first[name])
+    assert {"domain_adversarial", "semantic_preserving", "switchable_neighbour"} <= set(report)
+    assert report["domain_adversarial.weighted"] == report["domain_adversarial"]
+
+
+def test_uem_ablations_drop_the_term_they_are_named_for():
+    def losses(name):
+        recipe = get_method(name).build(first_values(name), PairShape(40, 50, 12))
+        return {term.loss for stage in recipe.stages for term in stage.terms}
+
+    whole = losses("uem")
+    assert losses("uem_no_merge") == whole
+    assert whole - losses("uem_no_sel") == {"semantic_enhanced"}
+    assert whole - losses("uem_no_spda") == {"semantic_preserving"}
+    assert whole - losses("uem_no_sn2m") == {"switchable_neighbour"}
+    no_merge = get_method("uem_no_merge").build(first_values("uem_no_merge"), PairShape(40, 50, 12))
+    assert no_merge.stages[0].terms[1].arguments["prototypes"] == "own"
+    assert no_merge.stages[1].clustering.arguments["merge"] is False
+
+
+def test_uem_epochs_and_ramp_are_the_papers():
+    for dataset, (first, second) in {"officehome": (100, 50), "domainnet7": (200, 50)}.items():
+        method = get_method("uem")
+        recipe = method.build(method.resolve("paper", dataset, {}), PairShape(900, 900, 64))
+        shares = [stage.share * (first + second) for stage in recipe.stages]
+        assert shares == pytest.approx([first, second])
+        ramp = recipe.stages[0].terms[1].ramp
+        for epoch in (first // 2 - 4, first // 2, first // 2 + 4):
+            expected = 1 / (1 + math.exp(0.5 * first - epoch))
+            assert ramp(epoch / first) == pytest.approx(expected)
+        assert recipe.stages[0].clustering.start == pytest.approx(0.5 - 13.8 / first, abs=1e-3)
+
+
+def test_a_sigmoid_ramp_is_zero_before_its_start_and_only_there():
+    ramp = SigmoidRamp(0.5, 40.0)
+    assert ramp(ramp.start - 1e-6) == 0.0
+    assert ramp(ramp.start + 1e-6) == pytest.approx(1e-6, rel=1e-3)
+
+
+@pytest.mark.parametrize("text", ["elbows", "0", "-3", "41", "2.5"])
+def test_uem_refuses_clusters_it_cannot_make(text):
+    method = get_method("uem")
+    with pytest.raises(UsageError, match="clusters takes elbow or a number up to 40"):
+        method.build(method.resolve("paper", "", {"clusters": text}), PairShape(40, 50, 12))
+
+
+def test_a_set_number_of_clusters_replaces_the_elbow(tiny):
+    index, cache = tiny
+    training = train_pair("uem", index, cache, epochs=2, clusters="3")
+    training.run_epoch()
+    training.run_epoch()
+    assert [len(domain[0].proto_KD) for domain in training.clusterings] == [3, 3]
+
+
+def test_constants_are_cut_to_the_smaller_domain_with_a_note():
+    notes = {}
+    for name in ("coda", "cds", "pcs", "protonce"):
+        method = get_method(name)
+        values = method.resolve("paper", "officehome", {})
+        notes[name] = method.build(values, PairShape(50, 80, 16)).notes
+        assert method.build(values, PairShape(5000, 5000, 16)).notes == ()
+    assert notes["coda"] == (
+        "CoDA's classifiers 100, 200, 300, 400 cut to 50: the smaller domain has 50 images.",
+    )
+    assert "700" in notes["cds"][0]
+    assert "65, 130 cut to 50" in notes["pcs"][0]
+    assert "65, 130, 260 cut to 50" in notes["protonce"][0]
+
+
+def test_cutting_keeps_what_fits_and_how_often():
+    assert cut_to_images((20, 40) * 3, 30, "x")[0] == (20, 20, 20, 30)
+    assert cut_to_images((20, 40), 40, "x") == ((20, 40), ())
+    assert multiples(5, "1, 1,2") == (5, 5, 10)
+    with pytest.raises(UsageError, match="k_factors"):
+        multiples(5, "1,x")
+
+
+def test_papers_lists_of_cluster_numbers():
+    method = get_method("pcs")
+    plan = method.build(method.resolve("paper", "office31", {}), PairShape(498, 795, 64)).stages[0]
+    assert plan.clustering.arguments["ks"] == (31, 31, 62) * 10
+    method = get_method("coda")
+    plan = method.build(method.resolve("paper", "", {}), PairShape(900, 900, 16)).stages[0]
+    assert plan.clustering.arguments["ks"] == (100, 200, 300, 400)
+
+
+def test_protoot_official_trains_with_equal_numbers_of_prototypes(tiny):
+    index, cache = tiny
+    training = train_pair("protoot", index, cache, epochs=2, beta_mode="official")
+    training.run_epoch()
+    assert "protoot_cross_domain" in training.run_epoch()
