@@ -119,6 +119,12 @@ class TuneOptions(TrainOptions):
     time_budget: str | None = option(
         None, "stop after this long, such as 90s, 30m or 2h; the same command goes on", metavar="T"
     )
+    address: str | None = option(
+        None,
+        "where Ray runs: local, auto (the cluster of this machine) or HOST:PORT; else "
+        "$RAY_ADDRESS, else local",
+        metavar="local|auto|HOST:PORT",
+    )
     max_concurrent: int | None = option(None, "trials at once; as many as fit", metavar="N")
     gpus_per_trial: float | None = option(
         None, "share of a GPU a trial takes; 0.25 where there is one", metavar="SHARE"

@@ -77,6 +77,8 @@ class ClusterContrast(Loss):
         cluster_filter: the share a key must give its own prototype for its image to count.
     """
 
+    recorded = ("cluster_contrast.pass_rate",)
+
     def __init__(self, tau: float = 0.2, cluster_filter: float = 0.2) -> None:
         super().__init__()
         self.tau = positive("tau", tau)

@@ -50,6 +50,8 @@ class Coda(Loss):
         alignment_weight: weight of the classifier alignment.
     """
 
+    recorded = ("coda.self_matching", "coda.classifier_alignment")
+
     def __init__(
         self,
         embedding_size: int,

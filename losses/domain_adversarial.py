@@ -48,6 +48,8 @@ class DomainAdversarial(Loss):
         hidden_size: width of the hidden layer; None takes the size of its input.
     """
 
+    recorded = ("domain_adversarial.accuracy",)
+
     def __init__(
         self,
         pooled_size: int,

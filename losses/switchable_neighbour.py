@@ -64,6 +64,8 @@ class SwitchableNeighbour(Loss):
         tau: temperature.
     """
 
+    recorded = ("switchable_neighbour.agreement",)
+
     def __init__(self, tau: float = 0.07) -> None:
         super().__init__()
         self.tau = positive("tau", tau)

@@ -130,7 +130,7 @@ def test_only_pairs_whose_pick_changed_are_named():
     assert picks.refreshed() == {(study().study_id, AB), (study().study_id, CD)}
     assert picks.refreshed() == set()
     worse, better = start(CD, 2, 1), start(CD, 3, 99)
-    for pair, new in ((AB, start(AB, 2, 50)), (AB, start(AB, 3, 50)), (CD, worse)):
+    for new in (start(AB, 2, 50), start(AB, 3, 50), worse):
         assert held.add(new)
         picks.start_trial_ended(new)
     assert picks.refreshed() == set()

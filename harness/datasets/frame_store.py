@@ -13,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -220,6 +221,7 @@ def _ensure_store(
         if verdict_file.exists():
             reasons = json.loads(verdict_file.read_text(encoding="utf-8"))
         else:
+            _check_root(index)
             reasons = _build_store(index, domain, frame_size, folder, progress)
             if reasons:
                 write_json(verdict_file, reasons)
@@ -228,6 +230,15 @@ def _ensure_store(
         for path, digest in zip(domain.paths, domain.digests, strict=True)
         if digest in reasons
     ]
+
+
+def _check_root(index: DatasetIndex) -> None:
+    """A machine of a cluster may lack the folder; that is no verdict on its images."""
+    if not index.root.is_dir():
+        raise UsageError(
+            f"The data root {index.root} is missing on {socket.gethostname()}: mount it there "
+            "under the same path, or leave that machine out of the cluster."
+        )
 
 
 def _build_store(

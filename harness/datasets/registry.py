@@ -102,6 +102,21 @@ def open_dataset(
     return replace(index, warnings=(*verify(index).warnings, *skipped))
 
 
+def ensure_generated(index: DatasetIndex, cache_dir: Path) -> None:
+    """Draws generated images on a machine of a cluster that lacks them; else does nothing.
+
+    Args:
+        index: as opened on another machine.
+        cache_dir: the cache folder, under the same path on every machine.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    generator = _GENERATORS.get(index.spec.name)
+    if generator is not None and index.root == (cache_dir / generator.folder_name).resolve():
+        generator.write(index.root)
+
+
 _SHAPES = shapes.ShapesSettings()
 register_dataset(
     shapes.SPEC, Generator(_SHAPES.folder_name, lambda root: shapes.generate(root, _SHAPES))

@@ -93,6 +93,8 @@ class SearchDriver:
         for config in self._in_flight.read(study_ids):
             if config.confirms:
                 # Planned anew from the picks once the search has ended.
+                if config.trial_id in {record.config.trial_id for record in confirmed}:
+                    self._in_flight.remove(config)
                 continue
             if config.trial_id in ended_ids - {held.trial_id for held in left}:
                 # The driver died between writing the trial's file and forgetting the trial.
@@ -101,7 +103,7 @@ class SearchDriver:
                 left.append(config)
         self._studies = _Mirror(store.root / "study.db")
         keys = [(study_id, pair) for study_id in study_ids for pair in pairs]
-        self._ledgers = StudyLedgers(store, keys, ended, context.first_metric)
+        self._ledgers = StudyLedgers(store, keys, [*ended, *confirmed], context.first_metric)
         self._elsewhere = [record for record in ended if record.config.pair not in pairs]
         self.searches: list[Search] = []
         warm_start = WarmStart(self.searches, self._elsewhere)
@@ -241,7 +243,6 @@ class SearchDriver:
             self._end_confirmation(record)
         else:
             self._end_searched(record)
-        self._ledgers.end(record)
         self._dirty.add(pair)
         self.ended_now.append(record)
         self.on_end(record)
@@ -255,6 +256,7 @@ class SearchDriver:
         search = self._search_of(record.config)
         search.end(record)
         self._studies.add(search, record)
+        self._ledgers.end(record)
         self._keep_picked(search, record.config.pair)
 
     def _end_confirmation(self, record: TrialRecord) -> None:
@@ -266,6 +268,7 @@ class SearchDriver:
         self.store.write_trial(record)
         self._in_flight.remove(record.config)
         self._confirmations.end(record)
+        self._ledgers.end(record)
         drop_trial(trial_folder(self._storage, record.config.trial_id))
 
     def write_boards(self) -> None:

@@ -1,6 +1,6 @@
 """What the nodes of a cluster see of the folders that the driver names.
 
-Imports neither torch nor the rest of the project: a probe runs in a fresh process of every node.
+Imports no torch: a probe runs in a fresh process of every node and should take no time.
 """
 
 import socket

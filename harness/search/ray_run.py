@@ -1,11 +1,10 @@
 """Connects the driver of a search to one Ray Tune run."""
 
 import json
-import logging
-import os
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,21 @@ from harness.search.failure import Failure
 from harness.training.report import About, EpochReport
 from harness.training.scored_trial import TrialData
 
-# Ray and Tune read these when they are imported (field-notes F7).
-QUIET = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "16",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-for _name, _value in QUIET.items():
-    os.environ.setdefault(_name, _value)
+# First of all that imports ray: see there.
+from harness.search.cluster import connect  # isort: skip
 
-import ray  # noqa: E402
-from ray import cloudpickle, tune  # noqa: E402
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner  # noqa: E402
-from ray.tune.experiment import Trial  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
-from ray.tune.stopper import TimeoutStopper  # noqa: E402
+import ray
+from ray import cloudpickle, tune
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import TimeoutStopper
 
-from harness.search.trial_process import RunInfo, TrialFailedError, TrialProcess  # noqa: E402
+from harness.search.node_probe import node_notes, probe_nodes
+from harness.search.trial_process import RunInfo, TrialFailedError, TrialProcess
 
 RETRIES = 2
-OBJECT_STORE_BYTES = 256 * 2**20
 
 
 class _InThisProcess:
@@ -176,7 +163,9 @@ def run_search(
     gpus_per_trial: float,
     max_concurrent: int | None,
     time_budget: float | None = None,
+    address: str | None = None,
     on_step: Callable[[], None] = lambda: None,
+    on_note: Callable[[str], None] = lambda sentence: None,
     trainable: type[tune.Trainable] = TrialProcess,
     reuse_processes: bool = True,
 ) -> None:
@@ -190,26 +179,27 @@ def run_search(
         gpus_per_trial: share of a GPU of a trial.
         max_concurrent: trials at once; None for as many as fit.
         time_budget: seconds after which the run ends and leaves its trials in flight.
+        address: of Ray, as in :func:`harness.search.cluster.connect`.
         on_step: called again and again, to draw the progress.
+        on_note: called with what the user should know of the cluster's nodes.
         trainable: what trains; a benchmark gives its own.
         reuse_processes: keep the processes from trial to trial.
+
+    Raises:
+        UsageError: the cluster cannot be joined, or a node cannot write the storage folder.
     """
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if not ray.is_initialized():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+    data = _absolute(data)
+    storage = storage.resolve()
+    if connect(address):
+        root = data.index.root
+        for note in node_notes(probe_nodes(storage, root), storage, root):
+            on_note(note)
 
     def limit() -> int:
         fit = int(ray.cluster_resources().get("CPU", 1) // cpus_per_trial)
         return max(1, fit if max_concurrent is None else min(fit, max_concurrent))
 
-    run = RunInfo(storage.resolve(), uuid.uuid4().hex[:12])
+    run = RunInfo(storage, uuid.uuid4().hex[:12])
     with tempfile.TemporaryDirectory(prefix="harness-tune-") as litter:
         Tuner(
             tune.with_resources(
@@ -236,3 +226,9 @@ def run_search(
             ),
         ).fit()
     driver.halted = bool(driver.running or driver.missing)
+
+
+def _absolute(data: TrialData) -> TrialData:
+    """The same folders by names that hold in every process, whatever its working folder."""
+    index = replace(data.index, root=data.index.root.resolve())
+    return TrialData(index, data.cache_dir.resolve())

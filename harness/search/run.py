@@ -94,7 +94,11 @@ def _search(
                 gpus_per_trial=_gpu_share(options, prepared.plans),
                 max_concurrent=options.max_concurrent,
                 time_budget=budget,
+                address=options.address,
                 on_step=progress.step,
+                on_note=lambda note: console.print(
+                    note, style="yellow", soft_wrap=True, markup=False
+                ),
             )
         finally:
             progress.stop()

@@ -9,6 +9,7 @@ import torch
 from ray import tune
 
 from harness.config import TrialConfig, from_json, to_json
+from harness.datasets.registry import ensure_generated
 from harness.search.failure import Failure
 from harness.training.checkpoint import (
     load_checkpoint,
@@ -101,6 +102,7 @@ class TrialProcess(tune.Trainable):
         }
 
     def _build(self, folder: Path) -> tuple[ScoredTrial, bool]:
+        ensure_generated(self._data.index, self._data.cache_dir)
         gpu = self._config.study.device_type == "cuda"
         trial = ScoredTrial(self._config, self._data, torch.device("cuda" if gpu else "cpu"))
         state = load_checkpoint(folder)

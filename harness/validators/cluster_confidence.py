@@ -17,7 +17,7 @@ def cluster_confidence(embeddings: PairEmbeddings) -> float:
     """Mean probability of an image's own reference prototype, mean of the two domains.
 
     The softmax runs over the prototypes of the image's domain at temperature 0.1. In [0, 1].
-    Multiplied by the share of the K clusters that own an image: coinciding embeddings would
+    Multiplied by the share of resolved clusters of the domain: coinciding embeddings would
     otherwise be certain of the one cluster they have.
     """
     return (_confidence(embeddings.a) + _confidence(embeddings.b)) / 2
@@ -28,4 +28,4 @@ def _confidence(domain: DomainEmbeddings) -> float:
     logit_NK = domain.z_ND @ clusters.proto_KD.T / TEMPERATURE
     logit_NK = logit_NK.masked_fill(clusters.count_K == 0, -torch.inf)
     own_N = logit_NK.softmax(1).gather(1, clusters.assign_N[:, None])
-    return own_N.mean().item() * clusters.occupancy
+    return own_N.mean().item() * domain.resolved

@@ -12,7 +12,7 @@ def cluster_stability(embeddings: PairEmbeddings) -> float:
 
     At most 1, about 0 for unrelated clusters; NaN without the epoch before. The two clusterings
     start from different draws, so that an embedding that merely stands still earns nothing: its
-    clusters must be found again. Multiplied by the share of the K clusters that own an image, the
+    clusters must be found again. Multiplied by the share of resolved clusters of the domain, the
     smaller of the two epochs: a collapsed embedding always agrees with itself.
     """
     if embeddings.previous is None:
@@ -23,4 +23,4 @@ def cluster_stability(embeddings: PairEmbeddings) -> float:
 
 def _found_again(now: DomainEmbeddings, before: DomainEmbeddings) -> float:
     agreement = adjusted_rand_index(now.clusters.assign_N, before.clusters.assign_N)
-    return agreement * min(now.clusters.occupancy, before.clusters.occupancy)
+    return agreement * min(now.resolved, before.resolved)

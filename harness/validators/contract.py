@@ -102,9 +102,14 @@ class PairEmbeddings:
         return self.a.sample_SD @ self.b.sample_SD.T
 
     @property
-    def rank_coverage(self) -> float:
-        """The smaller of the two domains' rank coverages; 0 where a domain has collapsed."""
-        return min(self.a.rank_coverage, self.b.rank_coverage)
+    def spread(self) -> float:
+        """The smaller of the two domains' spreads; 0 where a domain has collapsed."""
+        return min(self.a.spread, self.b.spread)
+
+    @property
+    def resolved(self) -> float:
+        """The smaller of the two domains' shares of resolved clusters."""
+        return min(self.a.resolved, self.b.resolved)
 
 
 @dataclass(frozen=True)

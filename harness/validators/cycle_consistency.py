@@ -6,8 +6,8 @@ Shapes: N images of domain A, M images of domain B.
 from torch import Tensor
 
 from harness.validators.contract import PairEmbeddings
+from harness.validators.domain_embeddings import DomainEmbeddings
 from harness.validators.partition_agreement import cohen_kappa
-from harness.validators.reference_clustering import ReferenceClustering
 from harness.validators.registry import register_validator
 
 
@@ -18,15 +18,13 @@ def cycle_consistency(embeddings: PairEmbeddings) -> float:
     From each image to its nearest image of the other domain and from there to the nearest image of
     the first: Cohen's kappa of the reference clusters at start and end, mean of A -> B -> A and
     B -> A -> B. At most 1; about 0 where round trips end anywhere, or all in the same place.
-    Multiplied by the share of the K clusters that own an image: from a few coinciding groups one
-    always comes back.
+    Multiplied by the share of resolved clusters of the domain: from a few coinciding groups, and
+    along a line, one always comes back.
     """
     forth_N, back_M = embeddings.neighbours.of_a_N, embeddings.neighbours.of_b_M
-    return (
-        _returned(embeddings.a.clusters, back_M[forth_N])
-        + _returned(embeddings.b.clusters, forth_N[back_M])
-    ) / 2
+    return (_returned(embeddings.a, back_M[forth_N]) + _returned(embeddings.b, forth_N[back_M])) / 2
 
 
-def _returned(clusters: ReferenceClustering, end_N: Tensor) -> float:
-    return cohen_kappa(clusters.assign_N, clusters.assign_N[end_N]) * clusters.occupancy
+def _returned(domain: DomainEmbeddings, end_N: Tensor) -> float:
+    start_cluster_N = domain.clusters.assign_N
+    return cohen_kappa(start_cluster_N, start_cluster_N[end_N]) * domain.resolved

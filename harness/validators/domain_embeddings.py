@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from harness.seeds import generator
-from harness.validators.effective_rank import rank_coverage
-from harness.validators.reference_clustering import ReferenceClustering, reference_clustering
+from harness.validators.effective_dimension import dimension_coverage
+from harness.validators.reference_clustering import (
+    ReferenceClustering,
+    reference_clustering,
+    reference_k,
+)
 
 SAMPLE = 512
 """Images of a domain, at most, in the sample for what grows with the square of their number."""
@@ -57,6 +61,24 @@ class DomainEmbeddings:
         return reference_clustering(self.z_ND, self.order_N, self.seed)
 
     @cached_property
-    def rank_coverage(self) -> float:
-        """See :func:`harness.validators.effective_rank.rank_coverage`."""
-        return rank_coverage(self.z_ND)
+    def spread(self) -> float:
+        """Factor in [0, 1] for scores of alignment, which are best for a collapsed embedding.
+
+        The coverage of dimensions about the origin: near 0 for one point, a narrow cone or a line,
+        1 for at least as many directions as there are reference clusters.
+        """
+        return self._coverage(centred=False)
+
+    @cached_property
+    def resolved(self) -> float:
+        """Factor in [0, 1] for scores of clusters and neighbours, which a few points would flatter.
+
+        The share of reference clusters that own an image times the coverage of dimensions about
+        the mean: 0 for one point, small for a few points or a line. Ranking does not mind a cone
+        that all images share, and neither does this.
+        """
+        return self.clusters.occupancy * self._coverage(centred=True)
+
+    def _coverage(self, *, centred: bool) -> float:
+        needed = min(reference_k(len(self.z_ND)), self.z_ND.shape[1])
+        return dimension_coverage(self.sample_cosine_SS, needed, centred=centred)

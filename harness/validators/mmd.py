@@ -18,7 +18,7 @@ def mmd(embeddings: PairEmbeddings) -> float:
     r = ``(m/4) / (m/4 + V)``, cut to [0, 1], with the squared maximum mean discrepancy m (Gretton
     et al., 2012; unbiased) under the Gaussian kernel ``exp((cos - 1) / 0.5)`` and the mean scatter
     V within the domains. The plain discrepancy vanishes for a collapsed embedding, so the value is
-    ``1 - c (1 - r)`` with the rank coverage c: 1, the worst, for a collapsed one. It does not see
+    ``1 - c (1 - r)`` with the spread c: 1, the worst, for a collapsed one. It does not see
     classes. Computed on at most 512 images per domain.
 
     NaN where a domain holds a single image.
@@ -32,7 +32,7 @@ def mmd(embeddings: PairEmbeddings) -> float:
     between = (within - _kernel(embeddings.cosine_SR).mean().item()) / 2
     total = between + 1 - within
     relative = min(max(between / total, 0.0), 1.0) if total > 0 else 1.0
-    return 1 - embeddings.rank_coverage * (1 - relative)
+    return 1 - embeddings.spread * (1 - relative)
 
 
 def _kernel(cosine_SS: Tensor) -> Tensor:

@@ -16,18 +16,16 @@ from harness.validators.registry import register_validator
 def silhouette(embeddings: PairEmbeddings) -> float:
     """Mean silhouette (Rousseeuw, 1987) under the cosine distance, mean of the two domains.
 
-    In [-1, 1]. Clusters that own no image count as wholly misplaced: with a share o of the K
-    clusters in use the value is ``o (s + 1) - 1``, hence near -1 for a collapsed embedding, whose
-    one cluster has no silhouette. Exact over all images: the mean cosine of an image to a cluster
+    In [-1, 1]. What is not resolved counts as wholly misplaced: the value is ``r (s + 1) - 1`` with
+    the share r of resolved clusters of the domain, hence -1 for a collapsed embedding, whose one
+    cluster has no silhouette. Exact over all images: the mean cosine of an image to a cluster
     is its dot product with the cluster's mean.
     """
     return (_corrected(embeddings.a) + _corrected(embeddings.b)) / 2
 
 
 def _corrected(domain: DomainEmbeddings) -> float:
-    clusters = domain.clusters
-    used = clusters.occupancy
-    return used * (mean_silhouette(domain.z_ND, clusters).item() + 1) - 1
+    return domain.resolved * (mean_silhouette(domain.z_ND, domain.clusters).item() + 1) - 1
 
 
 def mean_silhouette(z_ND: Tensor, clusters: ReferenceClustering) -> Tensor:

@@ -1,0 +1,128 @@
+"""Bad input: one clear sentence that says what to do, before anything is trained."""
+
+import shutil
+
+import pytest
+import torch
+from test_tune_end_to_end import write_tree
+
+from harness import train, tune
+from harness.errors import UsageError
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_tree(tmp_path / "colours", per_class=3)
+
+
+@pytest.fixture
+def refused(tmp_path, data, monkeypatch):
+    """Calls a command and gives the sentence it refuses with; nothing may have been written."""
+    monkeypatch.delenv("HARNESS_DATA_ROOT", raising=False)
+
+    def call(*arguments, command=tune, dataset="folder", root=True):
+        given = ["--dataset", dataset, "--image-size", "32", "--epochs", "1"]
+        given += ["--cache-dir", str(tmp_path / "cache")]
+        if "--out" not in arguments:
+            given += ["--out", str(tmp_path / "out")]
+        if root:
+            given += ["--data-root", str(data)]
+        with pytest.raises(UsageError) as error:
+            command.main([*given, *arguments])
+        sentence = str(error.value)
+        assert "Traceback" not in sentence
+        assert not (tmp_path / "out" / "colours" / "trials").exists()
+        return sentence
+
+    return call
+
+
+def test_missing_data_root(refused, tmp_path):
+    sentence = refused("--data-root", str(tmp_path / "nowhere"), root=False)
+    assert "nowhere" in sentence
+    assert "--data-root" in sentence
+
+
+def test_a_named_data_set_without_data_says_which_folders_to_bring_and_both_ways(refused):
+    sentence = refused(dataset="officehome", root=False)
+    for part in ("--data-root", "HARNESS_DATA_ROOT", "Art", "Clipart", "Product", "Real"):
+        assert part in sentence
+
+
+def test_one_domain_only(refused, data):
+    shutil.rmtree(data / "Photo")
+    shutil.rmtree(data / "Clip-Art")
+    assert "Art" in refused()
+
+
+def test_a_domain_without_images(refused, data):
+    for image in (data / "Photo").rglob("*.png"):
+        image.unlink()
+    assert "Photo" in refused()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (("--method", "ucdirr"), "'ucdir'"),
+        (("--pairs", "Art-Foto"), "Photo"),
+        (("--objective", "mutual_n"), "'mutual_nn'"),
+        (("--objective", "oracle:P@2"), "P@5"),
+        (("--set", "lambda_d=1"), "'lambda_dd'"),
+        (("--set", "K"), "NAME=VALUE"),
+        (("--set", "K=two"), "int"),
+        (("--backbone", "resnet81"), "resnet18"),
+        (("--sampler", "tpee"), "'tpe'"),
+        (("--space", "K=5"), "LOW:HIGH"),
+        (("--space", "Kk=2:5"), "'K'"),
+        (("--time-budget", "soon"), "30m"),
+    ],
+)
+def test_an_unknown_name_comes_with_the_nearest_valid_one(refused, arguments, near):
+    assert near in refused(*arguments)
+
+
+def test_an_unknown_data_set(refused):
+    assert "'officehome'" in refused(dataset="office-home")
+
+
+def test_more_clusters_than_the_smaller_domain_has_images(refused):
+    sentence = refused("--set", "K=10")
+    assert "K=10" in sentence
+    assert "9" in sentence
+
+
+def test_a_range_of_k_above_the_smaller_domain(refused):
+    assert "9 images" in refused("--space", "K=2:50")
+
+
+def test_a_corrupt_image_is_named_with_its_reason(refused, data):
+    (data / "Photo" / "red" / "0.png").write_bytes(b"\x89PNG not really")
+    sentence = refused()
+    assert "Photo/red/0.png" in sentence
+    assert "--skip-unreadable" in sentence
+
+
+def test_a_missing_weight_file(refused, tmp_path):
+    sentence = refused("--weights", str(tmp_path / "moco.pth.tar"))
+    assert "moco.pth.tar" in sentence
+
+
+def test_weights_of_another_architecture(refused, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"state_dict": {"layer.weight": torch.zeros(3, 3)}}, path)
+    sentence = refused("--weights", str(path))
+    assert "test_resnet" in sentence
+
+
+def test_an_output_folder_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "--out" in refused("--out", str(tmp_path / "file"))
+
+
+def test_train_wants_one_pair(refused):
+    assert "--pairs" in refused("--pairs", "all", command=train)
+
+
+def test_config_that_is_missing(refused, tmp_path):
+    assert "none.json" in refused("--config", str(tmp_path / "none.json"))

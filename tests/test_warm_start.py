@@ -1,0 +1,104 @@
+"""Settings of finished pairs are tried early on the next pair."""
+
+import dataclasses
+import math
+
+from study_examples import epoch, plan, record
+from test_search_driver import driver, finish, run_all, settings
+
+from harness.search.proposals import WARM_TRIALS
+from harness.search.warm_start import warm_settings
+
+AB, AC, BA, CD = ("a", "b"), ("a", "c"), ("b", "a"), ("c", "d")
+PAIRS = (AB, BA)
+
+
+def trial(number, objective, status="finished"):
+    return record(number, epoch(1, 9.0, 99, 99), epoch(3, objective, 1, 1), status=status)
+
+
+def ks(held):
+    return [setting["K"] - 5 for setting in held]
+
+
+def test_the_best_by_the_objective_at_the_last_epoch_come_first():
+    held = [
+        trial(0, 0.1), trial(1, 0.9), trial(2, 0.5), trial(3, 0.99, "pruned"),
+        trial(4, 0.7), trial(5, math.nan),
+    ]  # fmt: skip
+    found = warm_settings(CD, {AB: held})
+    assert ks(found) == [1, 4, 2]
+    assert set(found[0]) == {"K", "tau"}
+    assert warm_settings(AB, {AB: held}) == []
+
+
+def test_pairs_take_turns_those_that_share_a_domain_first_and_nothing_comes_twice():
+    finished = {
+        CD: [trial(0, 0.9), trial(1, 0.8)],
+        AB: [trial(2, 0.3), trial(0, 0.2)],
+    }
+    assert ks(warm_settings(AC, finished)) == [0, 2, 1]
+    finished = {("d", "e"): [trial(7, 0.1)], CD: [trial(8, 0.2)]}
+    assert ks(warm_settings(AC, finished)) == [8, 7]
+
+
+def test_the_second_pair_tries_what_was_best_on_the_first(tmp_path):
+    configs = run_all(driver(tmp_path, plan(12, warm_start=True), pairs=PAIRS))
+    first, second = ([c for c in configs if c.pair == pair] for pair in PAIRS)
+    assert configs == first + second
+    assert {c.origin for c in first} == {"start", "proposed"}
+    assert [c.origin for c in second] == ["start"] * 4 + ["warm"] * WARM_TRIALS + ["proposed"] * 5
+    from test_search_driver import objective
+
+    best = sorted((c for c in first), key=objective, reverse=True)
+    starts = set(settings(second[:4]))
+    fresh = [setting for setting in settings(best)[:3] if setting not in starts]
+    assert fresh
+    assert settings(second[4 : 4 + len(fresh)]) == fresh
+    assert len(set(settings(second))) == 12
+
+
+def test_without_the_flag_pairs_are_served_in_turn_and_nothing_is_warm(tmp_path):
+    configs = run_all(driver(tmp_path, plan(6), pairs=PAIRS))
+    assert [c.pair for c in configs] == [*PAIRS] * 6
+    assert {c.origin for c in configs} == {"start", "proposed"}
+
+
+def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
+    held = plan(9, warm_start=True)
+    whole = run_all(driver(tmp_path / "whole", held, pairs=PAIRS))
+    for cut in (5, 9, 12, 14):
+        search = driver(tmp_path / str(cut), held, pairs=PAIRS)
+        done = [search.next_trial() for _ in range(1)]
+        finish(search, done[0])
+        while len(done) < cut:
+            done.append(search.next_trial())
+            finish(search, done[-1])
+        search.next_trial()
+        search.store.close()  # killed here, with one trial in flight
+        done += run_all(driver(tmp_path / str(cut), held, pairs=PAIRS))
+        assert done == whole
+
+
+def test_pairs_of_an_earlier_run_count_as_finished(tmp_path):
+    held = plan(9, warm_start=True)
+    run_all(driver(tmp_path, held, pairs=(AB,)))
+    later = run_all(driver(tmp_path, held, pairs=(BA,)))
+    assert [c.origin for c in later].count("warm") == WARM_TRIALS
+
+
+def test_more_trials_later_add_no_further_warm_ones_and_repeat_nothing(tmp_path):
+    run_all(driver(tmp_path, plan(9, warm_start=True), pairs=PAIRS))
+    more = run_all(driver(tmp_path, plan(14, warm_start=True), pairs=PAIRS))
+    assert len(more) == 10
+    search = driver(tmp_path, plan(14, warm_start=True), pairs=PAIRS)
+    for held in search.searches:
+        configs = [r.config for r in held.records[held.pairs[0]].values()]
+        assert [c.origin for c in configs].count("warm") <= WARM_TRIALS
+        assert len(set(settings(configs))) == 14
+
+
+def test_it_is_part_of_the_identity():
+    cold, warm = plan().config, plan(warm_start=True).config
+    assert cold.study_id != warm.study_id
+    assert dataclasses.replace(warm, warm_start=False) == cold
