@@ -44,7 +44,8 @@ def first_values(method: str, preset: str = "scratch", n: int = SMALLER, **assig
 
 
 def train_pair(method: str, index: DatasetIndex, cache: Path, epochs: int, **assigned):
-    """A training of the method on the pair, not yet begun."""
+    """A training of the method on the pair, not yet begun; one thread, as many run at once."""
+    torch.set_num_threads(1)
     pair = Pair("art", "sketch")
     frames = pair_frames(index, pair, "close", 0, frame_size(IMAGE_SIZE), cache)
     sizes = [len(held) for held in frames]

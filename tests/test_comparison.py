@@ -9,7 +9,6 @@ from harness.leaderboard.comparison import ClassSums, bootstrap_difference, clas
 from harness.leaderboard.query_files import queries_path, queries_schema
 from harness.leaderboard.store import write_table
 
-
 OPTIONS = {"paired_seeds": False, "n_resamples": 4000, "seed": 0, "confidence": 0.95}
 
 

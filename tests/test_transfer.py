@@ -148,7 +148,7 @@ def four_domains():
     return dataclasses.replace(two, domains=(*two.domains, *other))
 
 
-def make_driver(folder, pairs, trials=6):
+def make_driver(folder, pairs, trials=4):
     store = ResultsStore(folder, "toy", (1, 5, 15))
     store.open_for_writing(four_domains())
     return SearchDriver([plan(trials)], pairs, four_domains(), store, folder / "storage", CONTEXT)

@@ -76,8 +76,8 @@ class DomainIndex:
         name: canonical name of the domain.
         paths: relative to the root, with forward slashes.
         digests: hexadecimal content digest of each file.
-        class_id_N: index into ``DatasetIndex.classes``. Only ``harness.evaluation`` and
-            ``harness.datasets.scenario`` may read it.
+        class_id_N: index into ``DatasetIndex.classes``. Outside this package only
+            ``harness.evaluation`` may read it.
     """
 
     name: str

@@ -26,7 +26,7 @@ from harness.errors import UsageError, nearest
 
 DOMAIN_NAMES = tuple(STYLES)
 CLASS_NAMES = tuple(CLASSES)
-DRAWING_VERSION = 1  # raised whenever the same settings give other pictures
+DRAWING_VERSION = 2  # raised whenever the same settings give other pictures
 STAMP = "shapes.json"
 
 SPEC = DatasetSpec(

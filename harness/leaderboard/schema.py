@@ -151,6 +151,11 @@ def board_schema(ks: Sequence[int]) -> pa.Schema:
 
 
 def _with_pandas_types(columns: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    return _schema_of(tuple(columns))
+
+
+@cache
+def _schema_of(columns: tuple[tuple[str, pa.DataType], ...]) -> pa.Schema:
     """Adds the metadata by which pandas reads whole numbers with gaps as ``Int64``."""
     schema = pa.schema(columns)
     empty = pd.DataFrame(

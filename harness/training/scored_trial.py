@@ -21,16 +21,20 @@ from harness.datasets.frame_store import pair_frames
 from harness.datasets.scenario import Pair, domain_subset
 from harness.evaluation.oracle import mean_over_directions
 from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
-from harness.evaluation.vault import LabelVault
+from harness.evaluation.vault import LabelVault, Sealed
 from harness.methods import PairShape, get_method
 from harness.seeds import derive_seed
 from harness.training.batches import batch_size_for
+from harness.training.open_set_detection import accepted_queries
 from harness.training.pair_training import LoopSettings, PairTraining
 from harness.training.report import About, EpochReport
 from harness.training.views import frame_size
 from harness.validators import PairEmbeddings, get_validator, score_all
 from harness.versions import versions_json
 from models.encoder import Encoder, EncoderSettings, build_encoder
+
+VALIDATOR_SEED = 0
+"""Samples and reference clusterings are the same for all trials: the ruler does not move."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +179,11 @@ class ScoredTrial:
         with record_function("harness.validators"):
             validators = score_all(
                 PairEmbeddings(
-                    z_a_ND, z_b_ND, *previous, seed=derive_seed(self.config.seed, "validators")
+                    z_a_ND, z_b_ND, *previous, seed=VALIDATOR_SEED
                 )
             )
         with record_function("harness.retrieval"):
-            sealed = self.vault.score(z_a_ND, z_b_ND)
+            sealed = self._scored(z_a_ND, z_b_ND)
         sealed_pooled = ""
         seconds = time.perf_counter() - started
         if not self.history:
@@ -187,7 +191,7 @@ class ScoredTrial:
                 torch.nn.functional.normalize(pooled_NF, dim=1)
                 for pooled_NF in self.training.pooled
             )
-            sealed_pooled = self.vault.score(*pooled)
+            sealed_pooled = self._scored(*pooled)
             seconds += self._start_seconds
         return EpochReport(
             epoch=self.training.epoch,
@@ -198,6 +202,20 @@ class ScoredTrial:
             sealed_pooled=sealed_pooled,
             seconds=seconds,
         )
+
+    def _scored(self, z_a_ND: Tensor, z_b_ND: Tensor) -> Sealed:
+        """The vault's sealed metrics; in scenario ``open`` with the verdict on every query."""
+        accepted: dict[str, Tensor] = {}
+        if self.config.study.scenario == "open":
+            clusters = self.config.params.get("K")
+            accepted["ab"] = accepted_queries(
+                self.training.recipe,
+                z_a_ND,
+                z_b_ND,
+                None if clusters is None else int(clusters),
+                derive_seed(self.config.seed, "open set"),
+            )
+        return self.vault.score(z_a_ND, z_b_ND, accepted=accepted)
 
     def _snapshot(self) -> Snapshot:
         weights = {

@@ -12,8 +12,8 @@ def cluster_stability(embeddings: PairEmbeddings) -> float:
 
     At most 1, about 0 for unrelated clusters; NaN without the epoch before. The two clusterings
     start from different draws, so that an embedding that merely stands still earns nothing: its
-    clusters must be found again. Multiplied by the share of resolved clusters of the domain, the
-    smaller of the two epochs: a collapsed embedding always agrees with itself.
+    clusters must be found again. Multiplied by the share of resolved clusters of the domain:
+    a collapsed embedding always agrees with itself.
     """
     if embeddings.previous is None:
         return float("nan")
@@ -22,5 +22,4 @@ def cluster_stability(embeddings: PairEmbeddings) -> float:
 
 
 def _found_again(now: DomainEmbeddings, before: DomainEmbeddings) -> float:
-    agreement = adjusted_rand_index(now.clusters.assign_N, before.clusters.assign_N)
-    return agreement * min(now.resolved, before.resolved)
+    return now.resolved * adjusted_rand_index(now.clusters.assign_N, before.clusters.assign_N)

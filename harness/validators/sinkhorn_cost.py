@@ -10,6 +10,7 @@ from harness.validators.registry import register_validator
 
 REGULARISATION = 0.05
 ITERATIONS = 20
+TRANSPORTED = 384
 
 
 @register_validator("sinkhorn_cost", direction="min")
@@ -19,13 +20,13 @@ def sinkhorn_cost(embeddings: PairEmbeddings) -> float:
     r = ``<P, C> / mean C``, cut to [0, 1], with C one minus the cosine and P the plan of POT's
     Sinkhorn after 20 steps at regularisation 0.05. The plain cost is zero for a collapsed
     embedding and r is small where a few points hold everything, so the value is ``1 - c (1 - r)``
-    with the rank coverage c: 1, the worst, for a collapsed one. Computed on at most 512 images per
+    with the rank coverage c: 1, the worst, for a collapsed one. Computed on at most 384 images per
     domain.
     """
     # POT loads every array library it finds: seconds that `--help` need not pay.
     import ot
 
-    cost_SR = 1 - embeddings.cosine_SR
+    cost_SR = 1 - embeddings.cosine_SR[:TRANSPORTED, :TRANSPORTED]
     plan_SR = ot.sinkhorn(
         torch.full_like(cost_SR[:, 0], 1 / cost_SR.shape[0]),
         torch.full_like(cost_SR[0], 1 / cost_SR.shape[1]),

@@ -43,5 +43,5 @@ def _density(weight_SR: Tensor, weighted_logit_SR: Tensor) -> float:
     total_S = weight_SR.sum(1)
     entropy = (total_S.log() - weighted_logit_SR.sum(1) / total_S).mean()
     mean_R = (1 / total_S) @ weight_SR / len(total_S)
-    information = torch.special.entr(mean_R).sum() - entropy
+    information = (torch.special.entr(mean_R).sum() - entropy).clamp(min=0)
     return (4 * entropy * information).item() / math.log(weight_SR.shape[1]) ** 2
