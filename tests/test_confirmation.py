@@ -76,11 +76,11 @@ def board(folder, query="a", gallery="b"):
 
 
 def test_each_pick_is_trained_once_per_fresh_seed_however_many_protocols_share_it(tmp_path):
-    configs = run_all(driver(tmp_path, plan(6), confirm=3))
+    configs = run_all(driver(tmp_path, plan(3), confirm=3))
     searched = [c for c in configs if not c.confirms]
     fresh = [c for c in configs if c.confirms]
     assert configs == searched + fresh
-    assert len(searched) == 6
+    assert len(searched) == 3
     picked = set(board(tmp_path)["trial_id"])
     assert {c.confirms for c in fresh} == picked
     assert len(fresh) == 3 * len(picked)
@@ -90,7 +90,7 @@ def test_each_pick_is_trained_once_per_fresh_seed_however_many_protocols_share_i
 
 
 def test_rows_hold_mean_and_std_of_the_fresh_seeds_at_the_protocols_own_epoch(tmp_path):
-    configs = run_all(driver(tmp_path, plan(6), confirm=3))
+    configs = run_all(driver(tmp_path, plan(3), confirm=3))
     rows = board(tmp_path)
     for protocol, epoch_of in (
         ("last", lambda config: 3),

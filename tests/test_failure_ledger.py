@@ -32,6 +32,7 @@ def test_a_failure_is_in_the_file_as_soon_as_the_trial_ended(tmp_path):
     assert (row["error_type"], row["error_last_line"]) == ("ValueError", "no")
     assert (row["error_frame"], row["error_trace"]) == ("x.py:1 f", "long trace")
     assert pd.isna(row["epoch"])
+    assert str(read(tmp_path)["epoch"].dtype) == "Int64"
     written = search.store.trial_path(config).stat().st_mtime
     assert abs(row["when"].timestamp() - written) < 1e-3
     assert str(row["when"].tz) == "UTC"
@@ -45,6 +46,7 @@ def test_without_failures_the_file_is_there_with_its_columns(tmp_path):
     search.store.close()
     assert list(read(tmp_path)) == SCHEMA.names
     assert len(read(tmp_path)) == 0
+    assert str(read(tmp_path)["when"].dtype) == "datetime64[us, UTC]"
 
 
 def test_a_trial_that_finishes_after_all_vanishes(tmp_path):

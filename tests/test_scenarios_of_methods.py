@@ -62,6 +62,13 @@ def test_the_verdict_reads_no_label(tiny):
     assert torch.equal(*verdicts)
 
 
+def test_csls_is_detected_on_vectors_that_compare_within_a_domain(tiny):
+    csls, pooled = run("floor_csls", "open", tiny), run("floor", "open", tiny)
+    one, other = (unseal(trial.history[-1].sealed)["ab"] for trial in (csls, pooled))
+    assert one["open_acc"] == other["open_acc"]
+    assert one["shared_acceptance"] == other["shared_acceptance"] > 0
+
+
 def two_worlds():
     """Queries around four axes, gallery around two of them."""
     generator = torch.Generator().manual_seed(0)

@@ -160,7 +160,14 @@ def finish(search, config, good):
     metrics = {"P@1": 90.0 if wins else 10.0, "n_valid_queries": 3}
     sealed = base64.b64encode(json.dumps({"ab": metrics, "ba": metrics}).encode()).decode()
     for number in range(4):
-        report = EpochReport(epoch=number, objective=objective(config), sealed=sealed, seconds=0.1)
+        score = objective(config)
+        report = EpochReport(
+            epoch=number,
+            objective=score,
+            validators={"mutual_nn": score},
+            sealed=sealed,
+            seconds=0.1,
+        )
         search.report(config.trial_id, [report], ABOUT)
     source = search.store.root.parent / "storage" / config.trial_id
     source.mkdir(parents=True, exist_ok=True)
@@ -193,6 +200,10 @@ def test_a_search_writes_transfer_rows_and_keeps_the_weights_of_these_picks(tmp_
         for ending in (".safetensors", ".a.npy", ".b.npy")
     }
     assert not list((tmp_path / "storage").iterdir())
+    judges = pd.read_parquet(tmp_path / "toy" / "validators.parquet")
+    pooled = judges[(judges["kind"] == "pooled") & (judges["validator"] == "mutual_nn")].iloc[0]
+    assert (pooled["metric"], pooled["n_pairs"], pooled["n_trials"]) == ("P@1", 2, 4)
+    assert pooled["is_objective"]
 
 
 def test_last_epochs_of_start_trials_wait_until_the_search_is_over(tmp_path):

@@ -3,10 +3,14 @@
 import dataclasses
 import math
 
+import pytest
 from study_examples import epoch, plan, record
 from test_search_driver import driver, finish, objective, run_all, settings
 
+from harness.config import TuneOptions
+from harness.errors import UsageError
 from harness.search.proposals import WARM_TRIALS, Proposals
+from harness.search.studies import prepare_studies
 from harness.search.warm_start import warm_settings
 
 AB, AC, BA, CD = ("a", "b"), ("a", "c"), ("b", "a"), ("c", "d")
@@ -76,7 +80,7 @@ def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path)
     held = plan(5, warm_start=True)
     whole = run_all(driver(tmp_path / "whole", held, pairs=PAIRS))
     assert "warm" in {config.origin for config in whole}
-    for cut in (4, 7, 8):
+    for cut in (4, 8):
         search = driver(tmp_path / str(cut), held, pairs=PAIRS)
         done = []
         while len(done) < cut:
@@ -103,6 +107,13 @@ def test_more_trials_later_add_no_further_warm_ones_and_repeat_nothing(tmp_path)
         own = [c for c in configs if c.pair == pair]
         assert [c.origin for c in own].count("warm") <= WARM_TRIALS
         assert len(set(settings(own))) == 7
+
+
+def test_with_one_search_over_all_pairs_it_is_refused():
+    with pytest.raises(UsageError, match="--scope dataset"):
+        prepare_studies(
+            TuneOptions(), trials=3, sampler="random()", scope="dataset", warm_start=True
+        )
 
 
 def test_it_is_part_of_the_identity():

@@ -40,7 +40,7 @@ def relevant_counts(
 
 def seal_queries(by_direction: Mapping[str, QueryScores]) -> str:
     """The scores as text that travels through any report; see ``unseal_queries``."""
-    arrays = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
     for way, scores in by_direction.items():
         arrays[f"{way}/class"] = scores.class_Q
         arrays[f"{way}/relevant"] = scores.relevant_Q

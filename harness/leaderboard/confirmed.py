@@ -72,9 +72,10 @@ def confirm_rows(
     for row in made:
         if oracle is None or row.get("oracle_gap") is None:
             continue
-        values = (oracle.get(primary_metric), row.get(primary_metric))
-        alike = oracle["confirmed"] == row["confirmed"] and None not in values
-        row["oracle_gap"] = values[0] - values[1] if alike else None
+        best_value, value = oracle.get(primary_metric), row.get(primary_metric)
+        row["oracle_gap"] = None
+        if best_value is not None and value is not None and oracle["confirmed"] == row["confirmed"]:
+            row["oracle_gap"] = best_value - value
     return made
 
 

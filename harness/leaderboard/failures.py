@@ -14,11 +14,15 @@ import pyarrow.parquet as pq
 
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.records import TrialRecord
+from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.store import ResultsStore, parameter_cells, write_table
 
 FILE = "failures.parquet"
 
-SCHEMA = pa.schema(
+KINDS = ("trials", "confirmations")
+"""Folders of trial files."""
+
+SCHEMA = with_pandas_types(
     [
         *((name, pa.string()) for name in ("trial_id", "study_id", "method", "scenario", "pair")),
         ("number", pa.int64()),
@@ -55,7 +59,13 @@ class FailureLedger:
         if path.exists():
             rows = pq.ParquetFile(path).read().to_pylist()
         else:
-            rows = failure_rows(store, store.read_trials(other_studies(store, own)))
+            rows = [
+                row
+                for kind in KINDS
+                for row in failure_rows(
+                    store, store.read_trials(_other_studies(store, own, kind), kind=kind)
+                )
+            ]
         self._others = [row for row in rows if row["study_id"] not in own]
 
     def write(self, records: Iterable[TrialRecord]) -> None:
@@ -74,9 +84,9 @@ def failure_rows(store: ResultsStore, records: Iterable[TrialRecord]) -> list[Ma
     return [_row(record, store.trial_path(record.config)) for record in records if _failed(record)]
 
 
-def other_studies(store: ResultsStore, own: set[str]) -> set[str]:
-    """The studies with trial files in a folder, without ``own``."""
-    files = (store.root / "trials").glob("*/*.parquet")
+def _other_studies(store: ResultsStore, own: set[str], kind: str) -> set[str]:
+    """The studies with trial files of a kind in the results folder, without ``own``."""
+    files = (store.root / kind).glob("*/*.parquet")
     return {path.stem.partition(".")[0] for path in files} - own
 
 

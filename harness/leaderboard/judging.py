@@ -22,6 +22,7 @@ from harness.config import StudyConfig
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.records import TrialRecord
+from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.start_trials import Pair, finished_by_setting
 from harness.leaderboard.store import write_table
 from harness.validators import get_validator, validator_names
@@ -35,7 +36,7 @@ MIN_TRIALS = 3
 
 RANK_POWER = 2
 
-SCHEMA = pa.schema(
+SCHEMA = with_pandas_types(
     [
         *((name, pa.string()) for name in ("study_id", "method", "scenario", "kind", "pair")),
         *((name, pa.string()) for name in ("validator", "direction", "metric")),
@@ -103,6 +104,7 @@ def judge_pair(trials: Iterable[TrialRecord], first_metric: str) -> list[dict[st
     if not reports:
         return []
     config = next(iter(held.values()))[0].config
+    shared = _shared_cells(config.study, config.pair)
     rows = []
     for metric in ("mAP@All", first_metric):
         truth_T = np.array([oracle_value(report, metric) for report in reports])
@@ -110,7 +112,13 @@ def judge_pair(trials: Iterable[TrialRecord], first_metric: str) -> list[dict[st
             value_T = np.array([report.validators.get(name, math.nan) for report in reports])
             figures = _judge(value_T, truth_T, get_validator(name).direction)
             if figures is not None:
-                rows.append(_row(config.study, config.pair, name, metric) | figures)
+                judged = {
+                    "validator": name,
+                    "direction": get_validator(name).direction,
+                    "metric": metric,
+                    "is_objective": name == config.study.objective,
+                }
+                rows.append(shared | judged | figures)
     return rows
 
 
@@ -137,17 +145,13 @@ def _judge(
     }
 
 
-def _row(study: StudyConfig, pair: Pair, validator: str, metric: str) -> dict[str, Any]:
+def _shared_cells(study: StudyConfig, pair: Pair) -> dict[str, Any]:
     return {
         "study_id": study.study_id,
         "method": study.method,
         "scenario": study.scenario,
         "kind": "pair",
         "pair": pair_slug(*pair),
-        "validator": validator,
-        "direction": get_validator(validator).direction,
-        "metric": metric,
-        "is_objective": validator == study.objective,
         "dataset": study.dataset,
         "fingerprint": study.fingerprint,
     }

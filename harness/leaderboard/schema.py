@@ -30,7 +30,11 @@ OPEN_METRICS = (
 )
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-_PANDAS = {pa.int64(): "Int64", pa.bool_(): "boolean"}
+_PANDAS = {
+    pa.int64(): "Int64",
+    pa.bool_(): "boolean",
+    pa.timestamp("us", tz="UTC"): "datetime64[us, UTC]",
+}
 
 
 def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
@@ -97,7 +101,7 @@ def _reals(names: Iterable[str]) -> list[tuple[str, pa.DataType]]:
 
 def trial_schema(ks: Sequence[int]) -> pa.Schema:
     """Schema of a trial's file: one row per epoch and direction."""
-    return _with_pandas_types(
+    return with_pandas_types(
         [
             *_texts("trial_id", "study_id", "status", "method", "scenario", "query", "gallery"),
             *_wholes("epoch"),
@@ -122,7 +126,7 @@ def trial_schema(ks: Sequence[int]) -> pa.Schema:
 
 def board_schema(ks: Sequence[int]) -> pa.Schema:
     """Schema of a leaderboard file: one row per study and protocol, chance and floor rows."""
-    return _with_pandas_types(
+    return with_pandas_types(
         [
             *_wholes("rank"),
             *_texts("kind", "method", "protocol", "scenario", "query", "gallery"),
@@ -150,7 +154,10 @@ def board_schema(ks: Sequence[int]) -> pa.Schema:
     )
 
 
-def _with_pandas_types(columns: list[tuple[str, pa.DataType]]) -> pa.Schema:
+def with_pandas_types(columns: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    """A schema that pandas reads with whole numbers as ``Int64`` and truth values as ``boolean``,
+    gaps or none.
+    """
     return _schema_of(tuple(columns))
 
 

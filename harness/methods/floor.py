@@ -39,7 +39,13 @@ class CslsParameters:
     csls_neighbours: int = 10
 
 
-def _register(name: str, summary: str, rule: str, parameters: type[Any] = FloorParameters) -> None:
+def _register(
+    name: str,
+    summary: str,
+    rule: str,
+    parameters: type[Any] = FloorParameters,
+    detector_rule: str | None = None,
+) -> None:
     def recipe(p: Any, shape: PairShape) -> Recipe:
         arguments: Mapping[str, Any] = {
             item.partition("_")[2]: getattr(p, item) for item in parameters.__dataclass_fields__
@@ -54,6 +60,7 @@ def _register(name: str, summary: str, rule: str, parameters: type[Any] = FloorP
                 rule=rule,
                 arguments=arguments,
                 parameters=tuple(parameters.__dataclass_fields__),
+                detector_rule=detector_rule,
             ),
         )
 
@@ -82,4 +89,5 @@ _register(
     "no training: pooled features, re-ranked by CSLS",
     "pooled_csls",
     CslsParameters,
+    detector_rule="pooled",
 )

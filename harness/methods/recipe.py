@@ -203,11 +203,14 @@ class Readout:
             output as it is.
         arguments: what the rule is called with.
         parameters: the method parameters that act through it.
+        detector_rule: readout that the open-set detector compares, where what is scored can be
+            compared across the domains only; None for the same.
     """
 
     rule: str = "embedding"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
+    detector_rule: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

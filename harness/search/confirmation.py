@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from harness.config import TrialConfig
+from harness.errors import UsageError
 from harness.leaderboard.records import TrialRecord
 from harness.seeds import derive_seed
 
@@ -32,9 +33,14 @@ class ConfirmationQueue:
     Args:
         seeds: fresh seeds per pick; with 0 nothing is planned.
         ended: confirmations of earlier runs.
+
+    Raises:
+        UsageError: a negative number of seeds.
     """
 
     def __init__(self, seeds: int, ended: Iterable[TrialRecord]) -> None:
+        if seeds < 0:
+            raise UsageError(f"--confirm takes a number of seeds, 0 or more, not {seeds}.")
         self.seeds = seeds
         self._planned: dict[str, TrialConfig] = {}
         self._waiting: dict[str, TrialConfig] = {}

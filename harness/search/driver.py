@@ -294,6 +294,7 @@ class SearchDriver:
         """
         self._dirty |= {pair for search in self.searches for pair in search.pairs}
         self.write_boards()
+        self._ledgers.write(at_once=True)
         for pair in sorted({record.config.pair for record in self._elsewhere}):
             self._write_elsewhere(pair)
         is_over = not self.missing and not self._running

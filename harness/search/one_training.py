@@ -6,6 +6,7 @@ from rich.console import Console
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.config import TrainOptions, TrialConfig, to_json
 from harness.errors import UsageError
+from harness.leaderboard.failures import FailureLedger
 from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.schema import metric_names
@@ -41,6 +42,9 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
     try:
         record = _train(config, prepared, console)
         prepared.store.write_trial(record)
+        study_id = config.study.study_id
+        ledger = FailureLedger(prepared.store, [study_id])
+        ledger.write(prepared.store.read_trials([study_id]))
     finally:
         prepared.store.close()
     return _show_outcome(record, prepared, console)

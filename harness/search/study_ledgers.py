@@ -1,5 +1,6 @@
 """What a driver keeps that rests on many trials: transfer picks, judged validators, failures."""
 
+import time
 from collections.abc import Iterable, Sequence
 
 from harness.leaderboard.failures import FailureLedger
@@ -9,6 +10,9 @@ from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.start_trials import Pair, StartTrials
 from harness.leaderboard.store import ResultsStore
 from harness.leaderboard.transfer import TransferPicks
+
+JUDGE_INTERVAL = 30.0
+"""Seconds between two writes of ``validators.parquet`` while the search runs: 30 pairs take one."""
 
 
 class StudyLedgers:
@@ -39,6 +43,7 @@ class StudyLedgers:
         self._failures = FailureLedger(store, self._start.study_ids)
         self._unjudged = set(self._start.study_ids)
         self._failures_changed = True
+        self._judged = 0.0
 
     def end(self, record: TrialRecord) -> None:
         """Takes an ended trial over, after its file was written."""
@@ -62,9 +67,13 @@ class StudyLedgers:
         """(study id, pair) whose transfer pick another pair's trials have changed."""
         return self._transfer.refreshed()
 
-    def write(self) -> None:
-        """Writes ``validators.parquet`` and ``failures.parquet`` where something changed."""
-        if self._unjudged:
+    def write(self, *, at_once: bool = False) -> None:
+        """Writes ``validators.parquet`` and ``failures.parquet`` where something changed.
+
+        Args:
+            at_once: judge the validators even if they were judged a moment ago.
+        """
+        if self._unjudged and (at_once or time.monotonic() - self._judged > JUDGE_INTERVAL):
             rows = [
                 row
                 for study_id in sorted(self._unjudged)
@@ -72,6 +81,7 @@ class StudyLedgers:
             ]
             write_judges(self._store.root, self._unjudged, rows)
             self._unjudged = set()
+            self._judged = time.monotonic()
         if self._failures_changed:
             self._write_failures()
 

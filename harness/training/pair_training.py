@@ -88,6 +88,7 @@ class PairTraining:
         epoch: completed epochs.
         embeddings: of both domains under the scored encoder after ``epoch`` epochs, as the
             recipe's readout gives them.
+        detected: what an open-set detector compares; mostly the same.
         pooled: backbone features of both domains under the scored encoder, likewise.
         clusterings: those in force.
         encoder: the query encoder.
@@ -251,11 +252,12 @@ class PairTraining:
                 for frames in self.frames
             ]
         self.pooled = (results[0][1], results[1][1])
-        self.embeddings = read_out(
-            self.recipe.readout.rule,
-            PairFeatures((results[0][0], results[1][0]), self.pooled),
-            self.recipe.readout.arguments,
-        )
+        features = PairFeatures((results[0][0], results[1][0]), self.pooled)
+        readout = self.recipe.readout
+        self.embeddings = read_out(readout.rule, features, readout.arguments)
+        self.detected = self.embeddings
+        if readout.detector_rule is not None:
+            self.detected = read_out(readout.detector_rule, features, {})
 
     def _cluster(self, position: StagePosition, stage: Stage, progress: float) -> None:
         plan, rule = stage.clustering, self.rules[position.index]

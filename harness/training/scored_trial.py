@@ -177,21 +177,18 @@ class ScoredTrial:
         z_a_ND, z_b_ND = self.training.embeddings
         previous = self._previous or (None, None)
         with record_function("harness.validators"):
-            validators = score_all(
-                PairEmbeddings(
-                    z_a_ND, z_b_ND, *previous, seed=VALIDATOR_SEED
-                )
-            )
+            validators = score_all(PairEmbeddings(z_a_ND, z_b_ND, *previous, seed=VALIDATOR_SEED))
         with record_function("harness.retrieval"):
-            sealed = self._scored(z_a_ND, z_b_ND)
+            sealed = self._scored(self.training.embeddings, self.training.detected)
         sealed_pooled = ""
         seconds = time.perf_counter() - started
         if not self.history:
+            pooled_a_NF, pooled_b_NF = self.training.pooled
             pooled = (
-                torch.nn.functional.normalize(pooled_NF, dim=1)
-                for pooled_NF in self.training.pooled
+                torch.nn.functional.normalize(pooled_a_NF, dim=1),
+                torch.nn.functional.normalize(pooled_b_NF, dim=1),
             )
-            sealed_pooled = self._scored(*pooled)
+            sealed_pooled = self._scored(pooled, pooled)
             seconds += self._start_seconds
         return EpochReport(
             epoch=self.training.epoch,
@@ -203,19 +200,18 @@ class ScoredTrial:
             seconds=seconds,
         )
 
-    def _scored(self, z_a_ND: Tensor, z_b_ND: Tensor) -> Sealed:
+    def _scored(self, scored: tuple[Tensor, Tensor], detected: tuple[Tensor, Tensor]) -> Sealed:
         """The vault's sealed metrics; in scenario ``open`` with the verdict on every query."""
         accepted: dict[str, Tensor] = {}
         if self.config.study.scenario == "open":
             clusters = self.config.params.get("K")
             accepted["ab"] = accepted_queries(
                 self.training.recipe,
-                z_a_ND,
-                z_b_ND,
+                *detected,
                 None if clusters is None else int(clusters),
                 derive_seed(self.config.seed, "open set"),
             )
-        return self.vault.score(z_a_ND, z_b_ND, accepted=accepted)
+        return self.vault.score(*scored, accepted=accepted)
 
     def _snapshot(self) -> Snapshot:
         weights = {

@@ -1,0 +1,150 @@
+"""All methods with the same fixed budget on the same pairs, as a Markdown table.
+
+    python benchmarks/method_table.py --data-root DIR --folder-pair A-B --write docs/method_table.md
+
+Every method trains at its first setting (the paper's searched values in the preset of the weights)
+for the same number of epochs from the same initial weights, once per seed, and is scored after the
+last epoch; nothing is chosen. mAP@All is the mean over both directions, then mean and deviation
+over the seeds. One process, without Ray.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from harness.config import TrainOptions
+from harness.evaluation.oracle import mean_over_directions
+from harness.methods import get_method, method_names
+from harness.search.start_points import start_point
+from harness.search.studies import Prepared, prepare_studies
+from harness.search.trial_configs import make_trial_config
+from harness.training.scored_trial import ScoredTrial
+
+METRIC = "mAP@All"
+MOST_SECONDS = 30.0
+
+
+@dataclass
+class Row:
+    """Figures of a method on a pair.
+
+    Attributes:
+        method: its name.
+        start: mAP@All of the untrained state, per seed.
+        values: mAP@All after the last epoch, per seed.
+        seconds: of a training with its evaluations, per seed.
+    """
+
+    method: str
+    start: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """Deviation over the seeds; 0 for a single one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+
+def measure(options: Sequence[TrainOptions], console: Console) -> list[Row]:
+    """Trains every method once per entry of ``options``, which differ in their seed alone."""
+    rows: dict[str, Row] = {}
+    for held in options:
+        prepared = prepare_studies(held, trials=1, sampler="none", both_ways=False)
+        for position in range(len(prepared.plans)):
+            method = prepared.plans[position].config.method
+            row = rows.setdefault(method, Row(method))
+            _train(prepared, position, row)
+            console.print(
+                f"{'-'.join(prepared.pairs[0])}  {method}  seed {held.seed}  "
+                f"{METRIC} {row.start[-1]:.1f} -> {row.values[-1]:.1f}  {row.seconds[-1]:.1f} s"
+            )
+    return list(rows.values())
+
+
+def _train(prepared: Prepared, position: int, row: Row) -> None:
+    plan = prepared.plans[position]
+    point = start_point(0, plan.space, plan.paper, plan.config.seed)
+    config = make_trial_config(
+        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
+    )
+    started = time.perf_counter()
+    trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
+    while not trial.done:
+        trial.next_report()
+    row.seconds.append(time.perf_counter() - started)
+    row.start.append(mean_over_directions(trial.history[0].sealed, METRIC))
+    row.values.append(mean_over_directions(trial.history[-1].sealed, METRIC))
+
+
+def table(title: str, rows: Sequence[Row]) -> str:
+    """The rows as Markdown, best first; methods without training carry no rank."""
+    lines = [
+        f"### {title}",
+        "",
+        f"| rank | method | {METRIC} mean | deviation | before training | seconds |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    rank = 0
+    for row in sorted(rows, key=lambda row: (-row.mean, row.method)):
+        trains = get_method(row.method).trains
+        rank += trains
+        late = " (over the limit)" if max(row.seconds) > MOST_SECONDS else ""
+        lines.append(
+            f"| {rank if trains else ''} | `{row.method}` | {row.mean:.1f} | {row.deviation:.1f} "
+            f"| {statistics.fmean(row.start):.1f} | {statistics.fmean(row.seconds):.1f}{late} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", default=list(method_names()), metavar="NAME")
+    parser.add_argument("--shapes-pair", default="clipart-real", metavar="A-B")
+    parser.add_argument("--data-root", type=Path, help="also a folder data set", metavar="DIR")
+    parser.add_argument("--folder-pair", help="the pair of it; the first by default", metavar="A-B")
+    parser.add_argument("--cpus", type=int, default=1, help="threads of a training")
+    parser.add_argument("--write", type=Path, help="Markdown file to write", metavar="FILE")
+    flags = parser.parse_args()
+    console = Console()
+    data = [("shapes", None, flags.shapes_pair)]
+    if flags.data_root is not None:
+        data.append(("folder", flags.data_root, flags.folder_pair))
+    parts = []
+    for dataset, root, pair in data:
+        options = [
+            TrainOptions(
+                dataset=dataset,
+                data_root=root,
+                pairs=pair,
+                method=tuple(flags.methods),
+                epochs=flags.epochs,
+                cpus_per_trial=flags.cpus,
+                seed=seed,
+            )
+            for seed in range(flags.seeds)
+        ]
+        shown = f"{dataset if root is None else root.name} {pair or 'first pair'}"
+        title = f"{shown}, {flags.epochs} epochs, {flags.seeds} seeds"
+        parts.append(table(title, measure(options, console)))
+    text = "\n".join(parts)
+    console.print(text, markup=False, soft_wrap=True)
+    if flags.write is not None:
+        flags.write.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
