@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -189,7 +190,7 @@ class StudyConfig:
     warm_start: bool = False
     seed: int = 0
 
-    @property
+    @cached_property
     def study_id(self) -> str:
         """The method's name and a hash of every field; the same id resumes."""
         identity = dataclasses.replace(self, weights=self.weights_name)

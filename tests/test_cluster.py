@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -193,6 +194,7 @@ def cluster(tmp_path_factory):
                     continue
             time.sleep(0.2)
         process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
         assert not left
 
 
@@ -232,9 +234,9 @@ def test_f9_the_token_is_presented_to_an_address_without_ray_auth_mode(cluster):
 
 
 def test_f9_a_local_run_leaves_no_token_that_later_clusters_would_demand(cluster, tmp_path):
-    folder = tempfile.mkdtemp(prefix="rc")
-    changes = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": "", "RAY_TMPDIR": folder}
-    done = cluster.run(sys.executable, "-c", ATTACH, "local", **changes)
+    with tempfile.TemporaryDirectory(prefix="rc", ignore_cleanup_errors=True) as folder:
+        changes = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": "", "RAY_TMPDIR": folder}
+        done = cluster.run(sys.executable, "-c", ATTACH, "local", **changes)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / ".ray" / "auth_token").exists()
 

@@ -5,12 +5,15 @@ import math
 import pytest
 import torch
 from miniature_pair import SMALLER, first_values, train_pair, write_pair
+from optuna.trial import TrialState
+from study_examples import plan
 
 from harness.errors import UsageError
 from harness.evaluation.vault import LabelVault, unseal
 from harness.methods import PairShape, get_method, method_names
 from harness.methods.cluster_counts import cut_to_images, multiples
 from harness.methods.recipe import SigmoidRamp, first_active_epochs
+from harness.search.proposals import Outcome, Proposals
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from search_spaces import search_space
 
@@ -149,6 +152,23 @@ def test_uem_refuses_clusters_it_cannot_make(text):
         method.build(method.resolve("paper", "", {"clusters": text}), PairShape(40, 50, 12))
 
 
+@pytest.mark.parametrize(
+    ("name", "parameter", "valid"),
+    [
+        ("protoot", "beta_mode", "official"),
+        ("uem", "negatives", "batch"),
+        ("ucdir", "optimiser", "adamw"),
+        ("coda", "optimiser", "adamw"),
+    ],
+)
+def test_a_wrong_word_is_refused_when_the_recipe_is_built(name, parameter, valid):
+    method = get_method(name)
+    shape = PairShape(40, 50, 12)
+    method.build(method.resolve("paper", "", {parameter: valid}), shape)
+    with pytest.raises(UsageError, match=parameter):
+        method.build(method.resolve("paper", "", {parameter: "wrong"}), shape)
+
+
 def test_a_set_number_of_clusters_replaces_the_elbow(tiny):
     index, cache = tiny
     training = train_pair("uem", index, cache, epochs=2, clusters="3")
@@ -194,3 +214,14 @@ def test_protoot_official_trains_with_equal_numbers_of_prototypes(tiny):
     training = train_pair("protoot", index, cache, epochs=2, beta_mode="official")
     training.run_epoch()
     assert "protoot_cross_domain" in training.run_epoch()
+
+
+def test_a_method_with_nothing_to_search_is_tried_once():
+    proposals = Proposals(plan(space={}, trials=4), ("a", "b"))
+    first = proposals.propose()
+    assert dict(first.searched) == {}
+    outcome = Outcome(TrialState.COMPLETE, (0.5,), {1: 0.5})
+    proposals.end(first.number, outcome)
+    assert proposals.frozen(first, outcome).params == {}
+    assert proposals.propose() is None
+    assert proposals.exhausted

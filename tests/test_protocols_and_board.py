@@ -172,7 +172,8 @@ def test_a_trial_file_gives_the_same_trial_back(tmp_path):
         assert "mAP@All" not in again.epochs[1].metrics["ba"]
     store.close()
     frame = pd.read_parquet(tmp_path / "toy" / "trials")
-    assert (frame.groupby("trial_id").size() == frame.groupby("trial_id")["epoch"].nunique() * 2).all()
+    by_trial = frame.groupby("trial_id")
+    assert (by_trial.size() == by_trial["epoch"].nunique() * 2).all()
 
 
 def test_a_trial_that_failed_before_its_first_epoch_has_one_row_per_direction(tmp_path):

@@ -32,7 +32,7 @@ class CdsParameters:
 
 def _recipe(p: CdsParameters, shape: PairShape) -> Recipe:
     neighbours = min(p.neighbours, shape.n_min)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if neighbours < p.neighbours:
         notes = (
             f"CDS's {p.neighbours} nearest images cut to {neighbours}, the images of the smaller "

@@ -20,6 +20,7 @@ from harness.methods.recipe import (
 )
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
 from harness.methods.ucdir import SCRATCH
+from losses.arguments import one_of
 
 CROSS_START = 100 / 200
 
@@ -57,6 +58,7 @@ class ProtoOtParameters:
 
 def _recipe(p: ProtoOtParameters, shape: PairShape) -> Recipe:
     kind: Any = p.optimiser
+    one_of("beta_mode", p.beta_mode, ("fixed", "official"))
     terms = (
         LossTerm(
             loss="protoot_in_domain",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 from harness.training.views import ViewRecipe
+from losses.arguments import one_of
 
 
 class Ramp(Protocol):
@@ -192,6 +193,9 @@ class OptimiserRule:
     loss_lr: float | None = None
     loss_weight_decay: float | None = None
     decay_norm: bool = True
+
+    def __post_init__(self) -> None:
+        one_of("optimiser", self.kind, ("sgd", "adam", "adamw"))
 
 
 @dataclass(frozen=True, kw_only=True)

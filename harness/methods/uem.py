@@ -20,6 +20,7 @@ from harness.methods.recipe import (
     Stage,
 )
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
+from losses.arguments import one_of
 
 ELBOW = "elbow"
 
@@ -176,6 +177,7 @@ def _recipe(
     merge: bool,
 ) -> Recipe:
     kind: Any = p.optimiser
+    one_of("negatives", p.negatives, ("bank", "batch"))
     prototypes = "merged" if merge else "own"
 
     def plan(start: float) -> ClusteringPlan:

@@ -10,11 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from harness.config import TrialConfig
 from harness.datasets.contract import DatasetIndex
-from harness.datasets.scenario import pair_slug
 from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
 from harness.leaderboard.confirmed import confirm_rows
@@ -30,8 +27,8 @@ from harness.search.in_flight import InFlight
 from harness.search.pair_search import PairSearch
 from harness.search.picked_files import PickedFiles
 from harness.search.proposals import StudyPlan
-from harness.search.samplers import directions
 from harness.search.study_ledgers import StudyLedgers
+from harness.search.study_mirror import StudyMirror
 from harness.search.warm_start import WarmStart
 from harness.training.checkpoint import drop_trial, trial_folder
 from harness.training.report import About, EpochReport
@@ -101,7 +98,7 @@ class SearchDriver:
                 self._in_flight.remove(config)
             elif config.trial_id not in {held.trial_id for held in left}:
                 left.append(config)
-        self._studies = _Mirror(store.root / "study.db")
+        self._studies = StudyMirror(store.root / "study.db")
         keys = [(study_id, pair) for study_id in study_ids for pair in pairs]
         self._ledgers = StudyLedgers(store, keys, [*ended, *confirmed], context.first_metric)
         self._elsewhere = [record for record in ended if record.config.pair not in pairs]
@@ -379,7 +376,7 @@ class SearchDriver:
         running = [
             held
             for held in self._running.values()
-            if (held.config.study.study_id, held.config.pair) == (config.study.study_id, config.pair)
+            if held.config.pair == config.pair and held.config.study == config.study
         ]
         return [*ended, *running]
 
@@ -388,38 +385,6 @@ def _ordered(search: Search, pair: Pair) -> list[TrialRecord]:
     """Ended trials of a search on a pair, by number."""
     held = search.records[pair]
     return [held[number] for number in sorted(held)]
-
-
-class _Mirror:
-    """``study.db``: ended trials for optuna-dashboard; study name = study id/pair."""
-
-    def __init__(self, path: Path) -> None:
-        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-        self._studies: dict[str, optuna.Study] = {}
-
-    def reconcile(self, search: Search) -> None:
-        """Adds the trials whose files are there and which the data base lacks."""
-        for pair, records in search.records.items():
-            study = self._study(search, pair)
-            known = {trial.user_attrs.get("number") for trial in study.get_trials(deepcopy=False)}
-            for number in sorted(records):
-                if number not in known:
-                    study.add_trial(search.frozen(records[number]))
-
-    def add(self, search: Search, record: TrialRecord) -> None:
-        """Adds an ended trial."""
-        self._study(search, record.config.pair).add_trial(search.frozen(record))
-
-    def _study(self, search: Search, pair: Pair) -> optuna.Study:
-        name = f"{search.plan.config.study_id}/{pair_slug(*pair)}"
-        if name not in self._studies:
-            self._studies[name] = optuna.create_study(
-                storage=self._storage,
-                study_name=name,
-                directions=directions(search.plan.config.sampler),
-                load_if_exists=True,
-            )
-        return self._studies[name]
 
 
 def opened(report: EpochReport) -> EpochRecord:

@@ -154,9 +154,9 @@ class Proposals:
 
     def frozen(self, proposal: Proposal, outcome: Outcome) -> optuna.trial.FrozenTrial:
         """An ended proposal as Optuna stores it."""
-        pruned = outcome.state == TrialState.PRUNED and self.single_objective and outcome.intermediate
-        value = outcome.intermediate[max(outcome.intermediate)] if pruned else None
-        values = [value] if value is not None else outcome.values
+        values = outcome.values
+        if outcome.state == TrialState.PRUNED and self.single_objective and outcome.intermediate:
+            values = (outcome.intermediate[max(outcome.intermediate)],)
         return optuna.trial.create_trial(
             state=outcome.state,
             values=None if values is None else list(values),

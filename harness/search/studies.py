@@ -179,7 +179,10 @@ def _plan(
     encoder, report = build_encoder(settings, weights, options.seed)
     whole = {**declared.space(smallest), **parse_ranges(ranges, method, smallest)}
     space = {name: held for name, held in whole.items() if name not in assigned}
-    known = {**method.resolve(preset, index.spec.name, {}), **declared.paper(index.spec.name, smallest)}
+    known = {
+        **method.resolve(preset, index.spec.name, {}),
+        **declared.paper(index.spec.name, smallest),
+    }
     paper = {name: known[name] for name in whole}
     config = StudyConfig(
         dataset=index.name,

@@ -64,10 +64,11 @@ class DomainEmbeddings:
     def spread(self) -> float:
         """Factor in [0, 1] for scores of alignment, which are best for a collapsed embedding.
 
-        The coverage of dimensions about the origin: near 0 for one point, a narrow cone or a line,
-        1 for at least as many directions as there are reference clusters.
+        The coverage of dimensions about the origin times that about the mean: near 0 for one
+        point, a narrow cone, a few points or a line; 1 for at least as many directions, both ways,
+        as there are reference clusters.
         """
-        return self._coverage(centred=False)
+        return self._coverage(centred=False) * self._coverage(centred=True)
 
     @cached_property
     def resolved(self) -> float:

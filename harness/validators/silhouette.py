@@ -16,22 +16,23 @@ from harness.validators.registry import register_validator
 def silhouette(embeddings: PairEmbeddings) -> float:
     """Mean silhouette (Rousseeuw, 1987) under the cosine distance, mean of the two domains.
 
-    In [-1, 1]. What is not resolved counts as wholly misplaced: the value is ``r (s + 1) - 1`` with
-    the share r of resolved clusters of the domain, hence -1 for a collapsed embedding, whose one
-    cluster has no silhouette. Exact over all images: the mean cosine of an image to a cluster
+    In [-1, 1]. A domain with silhouette s enters as ``r s - (1 - o)`` with its share r of resolved
+    clusters and the share o of clusters that own an image: a few points or a line have a high
+    silhouette, one point has none. Exact over all images: the mean cosine of an image to a cluster
     is its dot product with the cluster's mean.
     """
     return (_corrected(embeddings.a) + _corrected(embeddings.b)) / 2
 
 
 def _corrected(domain: DomainEmbeddings) -> float:
-    return domain.resolved * (mean_silhouette(domain.z_ND, domain.clusters).item() + 1) - 1
+    value = mean_silhouette(domain.z_ND, domain.clusters).item()
+    return domain.resolved * value - (1 - domain.clusters.occupancy)
 
 
 def mean_silhouette(z_ND: Tensor, clusters: ReferenceClustering) -> Tensor:
     """Mean silhouette of L2-normalised embeddings; images alone in their cluster count as 0.
 
-    -1 where fewer than two clusters own an image.
+    0 where fewer than two clusters own an image.
     """
     count_K, assign_N1 = clusters.count_K, clusters.assign_N[:, None]
     sum_KD = torch.zeros_like(clusters.proto_KD).index_add_(0, clusters.assign_N, z_ND)
@@ -44,8 +45,6 @@ def mean_silhouette(z_ND: Tensor, clusters: ReferenceClustering) -> Tensor:
     distance_NK = distance_NK.masked_fill(count_K == 0, torch.inf)
     nearest_N1 = distance_NK.scatter(1, assign_N1, torch.inf).amin(1, keepdim=True)
     larger_N1 = torch.maximum(within_N1, nearest_N1)
-    value_N1 = torch.where(
-        larger_N1 > 0, (nearest_N1 - within_N1) / larger_N1, torch.zeros_like(larger_N1)
-    )
-    value_N1 = torch.where(own_count_N1 > 1, value_N1, torch.zeros_like(value_N1))
-    return torch.where(nearest_N1.isinf(), -torch.ones_like(value_N1), value_N1).mean()
+    defined_N1 = (own_count_N1 > 1) & (larger_N1 > 0) & nearest_N1.isfinite()
+    value_N1 = (nearest_N1 - within_N1) / larger_N1
+    return torch.where(defined_N1, value_N1, torch.zeros_like(value_N1)).mean()

@@ -24,8 +24,9 @@ def soft_neighbourhood_density(embeddings: PairEmbeddings) -> float:
     all images have the same neighbourhood, all of the other domain. It is therefore multiplied by
     the information I that a neighbourhood holds on its image (the entropy of the mean
     neighbourhood minus H): ``4 H I / log(R)^2``, mean of both directions, in [0, 1]. Neither
-    coinciding images (I = 0) nor isolated ones (H = 0) score. Computed on at most 512 images per
-    domain.
+    coinciding images (I = 0) nor isolated ones (H = 0) score. Multiplied by the share of resolved
+    clusters, the smaller of the two domains, against a few dense points. Computed on at most 512
+    images per domain.
 
     NaN where a domain holds a single image.
     """
@@ -35,7 +36,8 @@ def soft_neighbourhood_density(embeddings: PairEmbeddings) -> float:
     # A cosine is at most 1: no exponential can overflow, and both directions share them.
     weight_SR = logit_SR.exp()
     weighted_logit_SR = weight_SR * logit_SR
-    return (_density(weight_SR, weighted_logit_SR) + _density(weight_SR.T, weighted_logit_SR.T)) / 2
+    density = _density(weight_SR, weighted_logit_SR) + _density(weight_SR.T, weighted_logit_SR.T)
+    return embeddings.resolved * density / 2
 
 
 def _density(weight_SR: Tensor, weighted_logit_SR: Tensor) -> float:
