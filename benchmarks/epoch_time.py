@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes: augmentation, network passes, losses, k-means, evaluation.
+r"""Where the time of an epoch goes: augmentation, network passes, losses, k-means, evaluation.
 
     python benchmarks/epoch_time.py --dataset folder --data-root DIR --pairs Noto-Twemoji \\
         --backbone resnet18 --image-size 64 --threads 2
@@ -18,9 +18,9 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from harness.config import TrainOptions
-from harness.search.trial_configs import make_trial_config
 from harness.search.start_points import start_point
 from harness.search.studies import prepare_studies
+from harness.search.trial_configs import make_trial_config
 from harness.training.scored_trial import ScoredTrial
 
 NETWORK = {

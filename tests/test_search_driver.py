@@ -22,9 +22,7 @@ SEALED = LabelVault([0, 1, 0], [1, 0, 1], (1, 5, 15)).chance()
 def driver(folder, *plans, pairs=(PAIR,), **options):
     store = ResultsStore(folder, "toy", (1, 5, 15))
     store.open_for_writing(toy_index())
-    return SearchDriver(
-        plans, pairs, toy_index(), store, folder / "storage", CONTEXT, **options
-    )
+    return SearchDriver(plans, pairs, toy_index(), store, folder / "storage", CONTEXT, **options)
 
 
 def objective(config) -> float:
@@ -34,9 +32,7 @@ def objective(config) -> float:
 
 def finish(search, config, epochs=3):
     for number in range(epochs + 1):
-        report = EpochReport(
-            epoch=number, objective=objective(config), sealed=SEALED, seconds=0.1
-        )
+        report = EpochReport(epoch=number, objective=objective(config), sealed=SEALED, seconds=0.1)
         search.report(config.trial_id, [report], ABOUT)
     return search.end(config.trial_id)
 
@@ -58,9 +54,7 @@ def settings(configs):
 def test_the_first_trial_takes_the_papers_values_and_the_start_is_common_to_all_pairs(tmp_path):
     search = driver(tmp_path, plan(6), pairs=(("a", "b"), ("b", "a")))
     configs = run_all(search)
-    by_pair = {
-        pair: [c for c in configs if c.pair == pair] for pair in (("a", "b"), ("b", "a"))
-    }
+    by_pair = {pair: [c for c in configs if c.pair == pair] for pair in (("a", "b"), ("b", "a"))}
     for held in by_pair.values():
         assert len(held) == 6
         assert (held[0].params["K"], held[0].params["tau"]) == (12, 0.2)
@@ -169,9 +163,7 @@ def test_a_failed_trial_keeps_its_cause(tmp_path):
 def test_reports_of_a_restarted_trial_replace_the_earlier_ones(tmp_path):
     search = driver(tmp_path, plan(1))
     config = search.next_trial()
-    reports = [
-        EpochReport(epoch=e, objective=0.1, sealed=SEALED, seconds=1.0) for e in range(4)
-    ]
+    reports = [EpochReport(epoch=e, objective=0.1, sealed=SEALED, seconds=1.0) for e in range(4)]
     search.report(config.trial_id, reports[:2], ABOUT)
     search.report(config.trial_id, reports[:3], ABOUT)
     search.report(config.trial_id, reports[3:], ABOUT)

@@ -1,4 +1,4 @@
-"""The labelled objective: what ``oracle`` searches maximise and label rows choose their epoch by."""
+"""The labelled objective: ``oracle`` searches maximise it, label rows choose their epoch by it."""
 
 import math
 

@@ -1,8 +1,8 @@
 """The search of one study over all its pairs at once (``--scope dataset``).
 
 Each proposal is trained on every pair. Its value is the mean over the pairs of the objective minus
-that pair's objective of the untrained weights, so that an easy pair does not outweigh a hard one. No
-pair's training is stopped early; one that fails fails the proposal.
+that pair's objective of the untrained weights, so that an easy pair does not outweigh a hard one.
+No pair's training is stopped early; one that fails fails the proposal.
 """
 
 import math

@@ -64,4 +64,3 @@ def should_stop(record: TrialRecord, peers: Iterable[TrialRecord]) -> bool:
         return False
     kept = max(1, (len(values) + 1) // ETA)
     return sum(value > last.objective for value in values) >= kept
-

@@ -12,10 +12,10 @@ from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.schema import metric_names
 from harness.search.driver import opened
 from harness.search.failure import Failure
-from harness.search.trial_configs import make_trial_config
 from harness.search.progress import metric_table, show_seconds, show_settings
 from harness.search.start_points import start_point
 from harness.search.studies import Prepared, prepare_studies
+from harness.search.trial_configs import make_trial_config
 from harness.training.checkpoint import save_snapshots
 from harness.training.scored_trial import ScoredTrial
 

@@ -79,9 +79,7 @@ class _EarlyStopping(_InThisProcess, FIFOScheduler):
         super().__init__()
         self._driver = driver
 
-    def on_trial_result(
-        self, tune_controller: Any, trial: Trial, result: dict[str, Any]
-    ) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = "reports" in result and _take_reports(self._driver, trial, result)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 

@@ -177,7 +177,9 @@ class ScoredTrial:
         z_a_ND, z_b_ND = self.training.embeddings
         previous_a_ND, previous_b_ND = self._previous or (None, None)
         with record_function("harness.validators"):
-            validators = score_all(PairEmbeddings(z_a_ND, z_b_ND, previous_a_ND, previous_b_ND, seed=VALIDATOR_SEED))
+            validators = score_all(
+                PairEmbeddings(z_a_ND, z_b_ND, previous_a_ND, previous_b_ND, seed=VALIDATOR_SEED)
+            )
         with record_function("harness.retrieval"):
             sealed = self._scored(self.training.embeddings, self.training.detected)
         sealed_pooled = ""
