@@ -87,6 +87,9 @@ class TrainOptions:
     cache_dir: Path | None = option(
         None, "folder of the decoded images; else $HARNESS_CACHE_DIR", metavar="DIR"
     )
+    loss_module: Path | None = option(
+        None, "import losses and methods of your own from a Python file", metavar="FILE"
+    )
     skip_unreadable: bool = option(False, "go on without images that cannot be read")
     cpus_per_trial: int = option(1, "CPU threads of a trial", metavar="N")
     config: Path | None = option(

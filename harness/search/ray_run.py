@@ -229,4 +229,4 @@ def run_search(
 def _absolute(data: TrialData) -> TrialData:
     """The same folders by names that hold in every process, whatever its working folder."""
     index = replace(data.index, root=data.index.root.resolve())
-    return TrialData(index, data.cache_dir.resolve())
+    return replace(data, index=index, cache_dir=data.cache_dir.resolve())

@@ -23,6 +23,7 @@ from harness.errors import UsageError
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.store import record_from_rows, trial_rows
+from harness.plugins import load_plugins
 from harness.search.driver import opened
 from harness.search.failure import Failure
 from harness.search.progress import show_settings
@@ -318,6 +319,7 @@ def _open_data(
     config: TrialConfig, source: str, options: TrainOptions, progress: Callable[[str], None]
 ) -> TrialData:
     study = config.study
+    plugin = load_plugins(options.loss_module)
     cache_dir = options.cache_dir or default_cache_dir()
     skip = options.skip_unreadable
     index = open_dataset(source, options.data_root, cache_dir, skip_unreadable=skip)
@@ -333,7 +335,7 @@ def _open_data(
         progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
     )
     _refuse_other_images(config, index.fingerprint, index.root)
-    return TrialData(index, cache_dir)
+    return TrialData(index, cache_dir, plugin)
 
 
 def _refuse_other_images(config: TrialConfig, fingerprint: str, root: Path) -> None:

@@ -25,6 +25,7 @@ from harness.leaderboard.board import BoardContext, provenance
 from harness.leaderboard.schema import metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
+from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search import early_stopping
 from harness.search.proposals import StudyPlan
 from harness.search.samplers import directions
@@ -83,6 +84,7 @@ def prepare_studies(
             "--warm-start hands settings from pair to pair; with --scope dataset all pairs train "
             "the same ones. Leave one of the two out."
         )
+    plugin = load_plugins(options.loss_module)
     methods = [get_method(name) for name in dict.fromkeys(options.method)]
     cache_dir = options.cache_dir or default_cache_dir()
     index = open_dataset(
@@ -114,6 +116,7 @@ def prepare_studies(
             method,
             options,
             index,
+            plugin=plugin,
             smallest=smallest,
             objective=objective,
             image_size=image_size,
@@ -126,7 +129,7 @@ def prepare_studies(
         plans.append(plan)
         notes += said
     return Prepared(
-        data=TrialData(index, cache_dir),
+        data=TrialData(index, cache_dir, plugin),
         pairs=pairs,
         plans=tuple(plans),
         store=store,
@@ -147,6 +150,7 @@ def _plan(
     options: TrainOptions,
     index: DatasetIndex,
     *,
+    plugin: PluginFile | None,
     smallest: int,
     objective: str,
     image_size: int,
@@ -191,6 +195,7 @@ def _plan(
         scenario=options.scenario,
         scenario_seed=options.scenario_seed,
         method=method.name,
+        method_digest=method_digest(method, recipe, plugin),
         backbone=backbone,
         weights=weights,
         weights_digest="" if weights == "random" else report.digest,

@@ -23,6 +23,7 @@ from harness.evaluation.oracle import mean_over_directions
 from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
 from harness.evaluation.vault import LabelVault, Sealed
 from harness.methods import PairShape, get_method
+from harness.plugins import PluginFile, load_entry_points
 from harness.seeds import derive_seed
 from harness.training.batches import batch_size_for
 from harness.training.open_set_detection import accepted_queries
@@ -44,10 +45,12 @@ class TrialData:
     Attributes:
         index: the data set as found.
         cache_dir: where its decoded frames are.
+        plugin: file from outside with losses and methods, or None.
     """
 
     index: DatasetIndex
     cache_dir: Path
+    plugin: PluginFile | None = None
 
 
 @lru_cache(maxsize=1)
@@ -70,6 +73,9 @@ class ScoredTrial:
     def __init__(self, config: TrialConfig, data: TrialData, device: torch.device) -> None:
         study = config.study
         torch.set_num_threads(study.threads)
+        load_entry_points()
+        if data.plugin is not None:
+            data.plugin.load()
         self.config = config
         self.device = device
         frames_a, frames_b = pair_frames(
