@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,13 @@ def add_list_flag(parser: argparse.ArgumentParser) -> None:
         choices=tuple(_LISTS),
         help="print the methods, data sets, objectives or backbones, and stop",
     )
+
+
+def load_for_list(loss_module: Path | None) -> None:
+    """Imports the losses and methods from outside, so that the lists hold them."""
+    from harness.plugins import load_plugins
+
+    load_plugins(loss_module)
 
 
 def show_list(name: str, console: Console) -> None:

@@ -1,5 +1,6 @@
-"""Conformance checks for one's own losses: importable, raising on the first thing that fails."""
+"""Conformance checks for what one adds: importable, raising on the first thing that fails."""
 
+from harness.dataset_checks import DatasetCheckError, check_dataset
 from harness.loss_checks import LossCheckError, check_loss
 
-__all__ = ["LossCheckError", "check_loss"]
+__all__ = ["DatasetCheckError", "LossCheckError", "check_dataset", "check_loss"]

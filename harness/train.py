@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from harness.command_line import DONE, parse, run
 from harness.config import TrainOptions
 from harness.console import make_console
-from harness.lists import add_list_flag, show_list
+from harness.lists import add_list_flag, load_for_list, show_list
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = make_console()
     if rest.list:
+        load_for_list(options.loss_module)
         show_list(rest.list, console)
         return DONE
     if rest.replay is not None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from harness.command_line import DONE, parse, run
 from harness.config import TuneOptions
 from harness.console import make_console
-from harness.lists import add_list_flag, show_list
+from harness.lists import add_list_flag, load_for_list, show_list
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = make_console()
     if rest.list:
+        load_for_list(options.loss_module)
         show_list(rest.list, console)
         return DONE
     # Here, because torch takes seconds to import and --help and wrong flags need none of it.

@@ -145,6 +145,11 @@ class TestRegistry:
     def test_the_ten_validators_and_their_directions(self):
         assert {name: get_validator(name).direction for name in validator_names()} == DIRECTIONS
 
+    def test_each_says_in_a_line_what_it_is(self):
+        summaries = {get_validator(name).summary for name in validator_names()}
+        assert len(summaries) == len(DIRECTIONS)
+        assert all(summary.endswith(".") and "\n" not in summary for summary in summaries)
+
     def test_unknown_name_gets_the_nearest(self):
         with pytest.raises(UsageError, match="mutual_nn"):
             get_validator("mutual_n")
@@ -198,6 +203,14 @@ class TestQuality:
     def test_a_collapse_is_never_best(self, scores, name, kind):
         assert math.isfinite(scores[kind][name])
         assert better(name, scores["oracle"][name], scores[kind][name])
+
+    @pytest.mark.parametrize("name", DIRECTIONS)
+    def test_three_shared_points_lose_even_to_loose_classes(self, name):
+        point_3D = directions(3, 5)
+        a_ND, b_ND = point_3D[torch.arange(N_A) % 3], point_3D[torch.arange(N_B) % 3]
+        points = PairEmbeddings(a_ND, b_ND, a_ND, b_ND)
+        validator = get_validator(name)
+        assert better(name, validator(oracle(noise=2)), validator(points))
 
     @pytest.mark.parametrize("kind", COLLAPSES)
     def test_a_collapse_scores_next_to_nothing_as_the_default_objective(self, scores, kind):

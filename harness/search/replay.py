@@ -23,7 +23,8 @@ from harness.errors import UsageError
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.store import record_from_rows, trial_rows
-from harness.plugins import load_plugins
+from harness.methods import PairShape, get_method
+from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search.driver import opened
 from harness.search.failure import Failure
 from harness.search.progress import show_settings
@@ -117,6 +118,7 @@ def run_replay_command(trial_id: str, options: TrainOptions, console: Console) -
         UsageError: no such trial, other images, a flag that the row decides, no such device.
     """
     _refuse_flags(options)
+    load_plugins(options.loss_module)
     path = find_trial_file(options.out, trial_id)
     rows = pq.ParquetFile(path).read().to_pylist()
     config = from_json(TrialConfig, rows[0]["config_json"])
@@ -301,6 +303,16 @@ def _checked(config: TrialConfig, options: TrainOptions) -> TrialConfig:
     return replace(config, study=study)
 
 
+def _refuse_other_code(config: TrialConfig, plugin: PluginFile | None) -> None:
+    method = get_method(config.study.method)
+    recipe = method.build(config.params, PairShape(10_000, 10_000, 64))
+    if method_digest(method, recipe, plugin) != config.study.method_digest:
+        raise UsageError(
+            f"The method of the trial {config.trial_id} came from another version of its file; "
+            "name that one by --loss-module FILE."
+        )
+
+
 def _refuse_other_weights(trial_id: str, study: StudyConfig) -> None:
     if study.weights == "random":
         return
@@ -320,6 +332,7 @@ def _open_data(
 ) -> TrialData:
     study = config.study
     plugin = load_plugins(options.loss_module)
+    _refuse_other_code(config, plugin)
     cache_dir = options.cache_dir or default_cache_dir()
     skip = options.skip_unreadable
     index = open_dataset(source, options.data_root, cache_dir, skip_unreadable=skip)

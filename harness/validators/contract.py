@@ -129,3 +129,8 @@ class Validator:
     def __call__(self, embeddings: PairEmbeddings) -> float:
         """The score, or NaN where it cannot be computed or an embedding is not finite."""
         return self.score(embeddings) if embeddings.is_finite else float("nan")
+
+    @property
+    def summary(self) -> str:
+        """One line on what is scored, for ``--list objectives``."""
+        return (self.score.__doc__ or self.name).strip().splitlines()[0]

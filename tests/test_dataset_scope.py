@@ -1,0 +1,81 @@
+"""``--scope dataset``: every proposal is trained on all pairs and valued over all of them."""
+
+import optuna
+import pandas as pd
+import pytest
+from test_search_driver import ABOUT, SEALED, driver
+from study_examples import plan
+
+from harness.search.failure import Failure
+from harness.search.samplers import describe_sampler
+from harness.training.report import EpochReport
+
+PAIRS = (("a", "b"), ("b", "a"))
+
+
+def finish(search, config, value, floor=0.0, failed=False):
+    for number, objective in enumerate([floor, value, value, value]):
+        report = EpochReport(epoch=number, objective=objective, sealed=SEALED, seconds=0.1)
+        assert not search.report(config.trial_id, [report], ABOUT)
+    search.end(config.trial_id, Failure("E", "no", "", "") if failed else None)
+
+
+def test_a_proposal_has_the_same_settings_on_all_pairs_and_counts_once(tmp_path):
+    search = driver(tmp_path, plan(3, scope="dataset"), pairs=PAIRS)
+    assert search.total == 6
+    configs = []
+    while (config := search.next_trial()) is not None:
+        configs.append(config)
+        finish(search, config, 0.5)
+    assert [c.pair for c in configs] == [*PAIRS] * 3
+    for first, second in zip(configs[::2], configs[1::2], strict=True):
+        assert first.params == second.params
+        assert first.seed != second.seed
+    search.store.close()
+
+
+def test_the_value_is_the_mean_gain_over_each_pairs_floor(tmp_path):
+    search = driver(tmp_path, plan(2, scope="dataset"), pairs=PAIRS)
+    told = []
+    proposals = search.searches[0]._proposals
+    original = proposals.end
+    proposals.end = lambda number, outcome: (told.append(outcome), original(number, outcome))
+    finish(search, search.next_trial(), 0.9, floor=0.8)
+    assert told == []
+    finish(search, search.next_trial(), 0.5, floor=0.1)
+    assert told[0].values == (pytest.approx((0.1 + 0.4) / 2),)
+    finish(search, search.next_trial(), 0.5)
+    finish(search, search.next_trial(), 0.5, failed=True)
+    assert told[1].state == optuna.trial.TrialState.FAIL
+    search.store.close()
+
+
+def test_a_cut_off_proposal_goes_on_with_the_pairs_it_lacks(tmp_path):
+    search = driver(tmp_path, plan(2, scope="dataset"), pairs=PAIRS)
+    finish(search, search.next_trial(), 0.5)
+    left = search.next_trial()
+    search.store.close()
+    search = driver(tmp_path, plan(2, scope="dataset"), pairs=PAIRS)
+    again = search.next_trial()
+    assert again == left
+    finish(search, again, 0.5)
+    while (config := search.next_trial()) is not None:
+        finish(search, config, 0.5)
+    search.store.close()
+    frame = pd.read_parquet(tmp_path / "toy" / "trials").drop_duplicates("trial_id")
+    assert len(frame) == 4
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "qmc", "gp", "cmaes", "nsga2"])
+def test_every_sampler_gives_distinct_settings_and_is_a_function_of_the_seed(tmp_path, name):
+    runs = []
+    for out in ("1", "2"):
+        search = driver(tmp_path / out, plan(9, sampler=describe_sampler(name)))
+        settings = []
+        while (config := search.next_trial()) is not None:
+            settings.append((config.params["K"], config.params["tau"]))
+            finish(search, config, -abs(config.params["K"] - 20) / 50)
+        search.store.close()
+        runs.append(settings)
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == 9

@@ -1,0 +1,72 @@
+import dataclasses
+
+import pytest
+from study_examples import epoch, record, study
+
+from harness.search.early_stopping import DESCRIPTION, rungs, rungs_of, should_stop
+
+
+def trial(number, *reports, origin="proposed", epochs=18):
+    held = record(number, *reports, origin=origin, status="running")
+    config = dataclasses.replace(
+        held.config, study=study(epochs=epochs, early_stopping=DESCRIPTION)
+    )
+    return dataclasses.replace(held, config=config)
+
+
+def at(number, value, rung):
+    return trial(number, epoch(rung, value, 1, 1))
+
+
+def test_rungs_cut_what_follows_the_first_epoch_in_which_everything_acts():
+    assert rungs(0, 27) == (1, 3, 9)
+    assert rungs(100, 200) == (104, 112, 134)
+    assert rungs(15, 30) == (17, 20)
+    assert rungs(2, 3) == ()
+
+
+def test_no_rung_before_the_last_searched_parameter_has_acted_for_a_full_rung():
+    # In `cluster` K acts from 10 % of the epochs on, tau from the start.
+    assert rungs_of(trial(0, epochs=180)) == rungs(18, 180)
+    assert min(rungs_of(trial(0, epochs=180))) > 18
+
+
+def test_the_best_third_goes_on_and_the_rest_is_stopped():
+    rung = rungs_of(trial(0))[0]
+    peers = [at(n, value, rung) for n, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5])]
+    assert not should_stop(at(9, 0.6, rung), peers)
+    assert not should_stop(at(9, 0.45, rung), peers)
+    assert should_stop(at(9, 0.35, rung), peers)
+
+
+def test_common_start_trials_are_never_stopped():
+    rung = rungs_of(trial(0))[0]
+    peers = [at(n, 0.9, rung) for n in range(5)]
+    worst = trial(9, epoch(rung, 0.0, 1, 1), origin="start")
+    assert not should_stop(worst, peers)
+
+
+def test_between_rungs_and_with_too_few_peers_nobody_is_stopped():
+    rung = rungs_of(trial(0))[0]
+    peers = [at(n, 0.9, rung) for n in range(5)]
+    assert not should_stop(at(9, 0.0, rung + 1), peers)
+    assert not should_stop(at(9, 0.0, rung), peers[:1])
+
+
+def test_a_study_without_early_stopping_stops_nobody():
+    rung = rungs_of(trial(0))[0]
+    peers = [at(n, 0.9, rung) for n in range(5)]
+    held = at(9, 0.0, rung)
+    plain = dataclasses.replace(
+        held, config=dataclasses.replace(held.config, study=study(epochs=18))
+    )
+    assert should_stop(held, peers)
+    assert not should_stop(plain, peers)
+
+
+@pytest.mark.parametrize("values", [[float("nan")] * 5, [0.5, float("nan"), 0.6]])
+def test_nan_of_others_is_no_comparison(values):
+    rung = rungs_of(trial(0))[0]
+    peers = [at(n, value, rung) for n, value in enumerate(values)]
+    finite = sum(value == value for value in values)
+    assert should_stop(at(9, 0.0, rung), peers) == (finite + 1 >= 3)

@@ -1,0 +1,115 @@
+"""A method from a file outside the project, from the flag to its trial."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from miniature_pair import write_pair
+
+from harness.config import TrainOptions
+from harness.datasets.contract import DatasetSpec
+from harness.datasets.registry import dataset_names, dataset_spec
+from harness.errors import UsageError
+from harness.methods import PairShape, get_method, method_names
+from harness.plugins import PluginFile, load_plugins, method_digest
+from harness.search.start_points import start_point
+from harness.search.studies import prepare_studies
+from harness.search.trial_configs import make_trial_config
+from harness.testing import DatasetCheckError, check_dataset, check_loss
+from harness.training.scored_trial import ScoredTrial
+
+DOC = Path(__file__).parents[1] / "docs" / "extending.md"
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The first example of docs/extending.md."""
+    path = tmp_path_factory.mktemp("plugin") / "my_method.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)[0])
+    return path
+
+
+def test_the_documented_example_trains_and_its_hash_is_part_of_the_study(example, tmp_path):
+    index, cache = write_pair(tmp_path)
+    prepared = prepare_studies(
+        TrainOptions(
+            dataset="folder",
+            data_root=index.root,
+            cache_dir=cache,
+            method=("mean_gap", "instance"),
+            image_size=32,
+            batch_size=8,
+            epochs=1,
+            out=tmp_path / "out",
+            loss_module=example,
+        ),
+        trials=1,
+        sampler="none",
+    )
+    plan, own = prepared.plans
+    plugin = PluginFile(str(example), example.read_bytes())
+    assert prepared.data.plugin == plugin
+    assert plan.config.method_digest == plugin.digest
+    assert own.config.method_digest == ""
+    point = start_point(0, plan.space, plan.paper, 0)
+    config = make_trial_config(
+        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=True
+    )
+    trial = ScoredTrial(config, prepared.data, torch.device("cpu"))
+    while not trial.done:
+        report = trial.next_report()
+    assert {"mean_gap", "mean_gap.weighted", "instance_contrast"} <= set(report.losses)
+    changed = replace(plan.config, method_digest="0" * 64)
+    assert changed.study_id != plan.config.study_id
+
+
+def test_the_documented_loss_conforms(example):
+    load_plugins(example)
+    check_loss("mean_gap")
+
+
+def test_a_built_in_method_has_no_digest():
+    for name in method_names():
+        method = get_method(name)
+        if name != "mean_gap":
+            recipe = method.build(method.resolve("paper", "", {}), PairShape(5000, 5000, 64))
+            assert method_digest(method, recipe, None) == ""
+
+
+def test_a_file_that_fails_or_is_missing_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.py cannot be read"):
+        load_plugins(tmp_path / "none.py")
+    bad = tmp_path / "bad.py"
+    bad.write_text("import no_such_module_at_all\n")
+    with pytest.raises(UsageError, match="no_such_module_at_all"):
+        load_plugins(bad)
+    taken = tmp_path / "taken.py"
+    taken.write_text(
+        "from harness.methods import get_method, register_method\n"
+        "register_method(get_method('ucdir'))\n"
+    )
+    with pytest.raises(UsageError, match="'ucdir' is taken"):
+        load_plugins(taken)
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_the_declared_data_sets_conform(name):
+    check_dataset(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"ks": (5, 1)}, "ks must rise"),
+        ({"primary_metric": "P@7"}, "primary metric 'P@7'"),
+        ({"name": "Two Words"}, "plain lower-case"),
+        ({"default_pairs": (("Art", "Moon"),)}, "'Moon' is none of its domains"),
+        ({"aliases": {"Art": ("clip_art",), "Clipart": ("Clip Art",)}}, "means Clipart and Art"),
+    ],
+)
+def test_a_declaration_that_does_not_fit_is_refused(change, sentence):
+    spec: DatasetSpec = replace(dataset_spec("officehome"), **change)
+    with pytest.raises(DatasetCheckError, match=sentence):
+        check_dataset(spec)
