@@ -1,8 +1,9 @@
 """Configuration: what was asked for, what a study is, what a trial is.
 
 Frozen dataclasses of plain values with a JSON round trip and a content hash. The options of the
-command line are the dataclasses :class:`TrainOptions` and :class:`TuneOptions`; this is the one
-place for their defaults. Where a default is None, the data set decides.
+command line are the dataclasses :class:`TrainOptions`, :class:`TuneOptions` and
+:class:`CompareOptions`; this is the one place for their defaults. Where a default is None, the
+data set decides.
 """
 
 import dataclasses
@@ -132,6 +133,15 @@ class TuneOptions(TrainOptions):
     max_concurrent: int | None = option(None, "trials at once; as many as fit", metavar="N")
     gpus_per_trial: float | None = option(
         None, "share of a GPU a trial takes; 0.25 where there is one", metavar="SHARE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TuneOptions):
+    """Flags of ``python -m harness.compare``."""
+
+    methods: str = option(
+        "", "methods to compare, separated by commas; goes before --method", metavar="A,B,..."
     )
 
 

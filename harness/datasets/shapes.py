@@ -38,7 +38,7 @@ SPEC = DatasetSpec(
         weights="random",
         image_size=32,
         batch_size=50,
-        epochs=20,
+        epochs=16,
         trials=4,
     ),
     domains=DOMAIN_NAMES,

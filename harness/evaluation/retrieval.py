@@ -27,7 +27,7 @@ from torch import Tensor
 
 from harness.errors import UsageError
 
-Labels = Tensor | NDArray[np.integer]
+Labels = Tensor | NDArray[np.integer] | Sequence[int]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.config import TuneOptions, plain
+from harness.config import TuneOptions, content_hash, plain
 from harness.errors import UsageError
 from harness.leaderboard.protocols import is_oracle
 from harness.leaderboard.records import ends, scored_directions
@@ -19,11 +19,24 @@ from harness.search.samplers import describe_sampler
 from harness.search.studies import Prepared, prepare_studies
 
 DEFAULT_GPU_SHARE = 0.25
+LONGEST_NAME = 200
 DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def run_search_command(options: TuneOptions, console: Console) -> int:
-    """Searches and shows what came of it; returns the exit code."""
+def run_search_command(
+    options: TuneOptions,
+    console: Console,
+    *,
+    summarise: Callable[[Prepared], Sequence[RenderableType]] = lambda prepared: (),
+) -> int:
+    """Searches and shows what came of it; returns the exit code.
+
+    Args:
+        options: the flags.
+        console: where it is shown.
+        summarise: called after the search, while the results folder is still locked for this
+            process; what it returns is shown after the boards.
+    """
     deadline = None if options.time_budget is None else read_duration(options.time_budget)
     with console.status("Reading the data set") as status:
         prepared = prepare_studies(
@@ -40,9 +53,13 @@ def run_search_command(options: TuneOptions, console: Console) -> int:
     prepared.store.open_for_writing(prepared.data.index)
     try:
         driver = _search(options, prepared, console, deadline)
+        summary = summarise(prepared)
     finally:
         prepared.store.close()
-    return _show_outcome(options, prepared, driver, console)
+    code = _show_outcome(options, prepared, driver, console)
+    for part in summary:
+        console.print(part, soft_wrap=True)
+    return code
 
 
 def read_duration(text: str) -> float:
@@ -76,7 +93,7 @@ def _search(
         retry_failed=options.retry_failed,
         confirm=options.confirm,
     )
-    name = "+".join(plan.config.study_id for plan in prepared.plans)
+    name = config_name([plan.config.study_id for plan in prepared.plans])
     with replacing(prepared.store.root / "config" / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(plain(options), indent=1))
     if driver.missing:
@@ -106,6 +123,14 @@ def _search(
     else:
         driver.finish()
     return driver
+
+
+def config_name(study_ids: Sequence[str]) -> str:
+    """Name of the file of a run's flags; file systems take no name of twenty study ids."""
+    name = "+".join(study_ids)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{len(study_ids)}-methods-{content_hash(study_ids)[:8]}"
 
 
 def _announcement(driver: SearchDriver, prepared: Prepared) -> str:
