@@ -129,7 +129,9 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         code = USAGE
     except KeyboardInterrupt:
-        print("Interrupted. The same command goes on where it stopped.", file=sys.stderr)
+        print(
+            "Interrupted. A search goes on where it stopped with the same command.", file=sys.stderr
+        )
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output closed it (| head); that is no error of ours.

@@ -19,10 +19,6 @@ PAPER: Mapping[str, Mapping[str, ParameterValue]] = {
 }
 """methods.md 4.1.2. Other data sets start from Office-Home's values with a K of their own."""
 
-KNOWN_K = {"office31": 31, "pacs": 7, "shapes": 12}
-"""True class numbers of data sets that no UCDIR table covers (methods.md 2.3)."""
-
-
 def ranges(n: int) -> Space:
     """K from the image count; tau and the weights around the authors' values, log-uniform."""
     return {
@@ -37,7 +33,7 @@ def paper_point(dataset: str, n: int) -> dict[str, ParameterValue]:
     """The authors' values; see :data:`PAPER`."""
     point = dict(PAPER.get(dataset, PAPER["officehome"]))
     if dataset not in PAPER:
-        point["K"] = KNOWN_K.get(dataset, cluster_guess(n))
+        point["K"] = cluster_guess(n)
     return point
 
 

@@ -52,7 +52,7 @@ def test_a_named_data_set_without_data_says_which_folders_to_bring_and_both_ways
 def test_one_domain_only(refused, data):
     shutil.rmtree(data / "Photo")
     shutil.rmtree(data / "Clip-Art")
-    assert "Art" in refused()
+    assert "at least two domain folders" in refused()
 
 
 def test_a_domain_without_images(refused, data):
@@ -76,6 +76,14 @@ def test_a_domain_without_images(refused, data):
         (("--space", "K=5"), "LOW:HIGH"),
         (("--space", "Kk=2:5"), "'K'"),
         (("--time-budget", "soon"), "30m"),
+        (("--epochs", "0"), "--epochs must be at least 1"),
+        (("--batch-size", "-5"), "--batch-size must be at least 1"),
+        (("--cpus-per-trial", "0"), "--cpus-per-trial must be at least 1"),
+        (("--max-concurrent", "0"), "--max-concurrent must be at least 1"),
+        (("--trials", "0"), "--trials must be at least 1"),
+        (("--set", "K=-3"), "K must be at least 1"),
+        (("--set", "tau=nan"), "finite"),
+        (("--space", "K=-5:3"), "begins at 1"),
     ],
 )
 def test_an_unknown_name_comes_with_the_nearest_valid_one(refused, arguments, near):

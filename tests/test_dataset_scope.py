@@ -3,8 +3,8 @@
 import optuna
 import pandas as pd
 import pytest
-from test_search_driver import ABOUT, SEALED, driver
 from study_examples import plan
+from test_search_driver import ABOUT, SEALED, driver
 
 from harness.search.failure import Failure
 from harness.search.samplers import describe_sampler

@@ -223,6 +223,15 @@ def test_a_paper_value_outside_the_range_is_cut_to_it():
     assert start_point(0, SPACE, {"K": 65, "tau": 0.2}, 0)["K"] == 50
 
 
+def test_a_first_point_cut_to_the_ranges_is_no_paper_point(tmp_path):
+    narrow = {**SPACE, "tau": SPACE["tau"].__class__(0.3, 0.5)}
+    configs = run_all(driver(tmp_path, plan(2, space=narrow)))
+    assert configs[0].params["tau"] == 0.3
+    assert not any(config.is_paper_point for config in configs)
+    board = pd.read_parquet(tmp_path / "toy" / "leaderboard")
+    assert "paper" not in set(board["protocol"])
+
+
 def test_units_map_to_the_ends_of_a_distribution():
     assert at_unit(0.0, SPACE["K"]) == 2
     assert at_unit(0.999999, SPACE["K"]) == 50

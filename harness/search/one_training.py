@@ -13,6 +13,7 @@ from harness.leaderboard.schema import metric_names
 from harness.search.driver import opened
 from harness.search.failure import Failure
 from harness.search.progress import metric_table, show_seconds, show_settings
+from harness.search.run import show_prepared, write_config
 from harness.search.start_points import start_point
 from harness.search.studies import Prepared, prepare_studies
 from harness.search.trial_configs import make_trial_config
@@ -30,8 +31,7 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
             both_ways=False,
             progress=status.update,
         )
-    for note in prepared.notes:
-        console.print(note, style="yellow", soft_wrap=True, markup=False)
+    show_prepared(prepared, console)
     if len(prepared.pairs) != 1 or len(prepared.plans) != 1:
         raise UsageError(
             "harness.train trains one pair and one method; name them with --pairs A-B and "
@@ -40,6 +40,7 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
     config = _config(prepared)
     prepared.store.open_for_writing(prepared.data.index)
     try:
+        write_config(options, prepared)
         record = _train(config, prepared, console)
         prepared.store.write_trial(record)
         study_id = config.study.study_id

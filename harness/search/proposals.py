@@ -40,6 +40,8 @@ class StudyPlan:
         fixed: values of parameters that are not searched, by ``--set``.
         covers_paper: False where ``--set`` fixes a searched value to another than the paper's.
         trials: ended trials per pair that the search goes to.
+        source: name of the data set's declaration, by which presets are chosen: ``folder`` for
+            any root folder.
     """
 
     config: StudyConfig
@@ -49,6 +51,7 @@ class StudyPlan:
     fixed: Mapping[str, ParameterValue]
     covers_paper: bool
     trials: int
+    source: str = "folder"
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Proposals:
         starts = sum(held.origin == "start" for held in self._held.values())
         while starts < start_count(self.plan.trials):
             point = start_point(starts, self.plan.space, self.plan.paper, self.plan.config.seed)
-            is_paper = starts == 0 and self.plan.covers_paper
+            is_paper = starts == 0 and self.plan.covers_paper and point == self._paper_point()
             starts += 1
             if self._key(point) not in self._seen:
                 return self._ask_for(Proposal(number, point, "start", is_paper))
@@ -186,6 +189,9 @@ class Proposals:
             if self._key(point) not in self._seen:
                 return self._ask_for(Proposal(number, dict(point), "warm", False))
         return None
+
+    def _paper_point(self) -> dict[str, ParameterValue]:
+        return {name: self.plan.paper[name] for name in self.plan.space}
 
     def _sampled(self, number: int) -> Proposal | None:
         seed = self.plan.config.seed

@@ -194,7 +194,10 @@ def run_search(
             on_note(note)
 
     def limit() -> int:
-        fit = int(ray.cluster_resources().get("CPU", 1) // cpus_per_trial)
+        resources = ray.cluster_resources()
+        fit = int(resources.get("CPU", 1) // cpus_per_trial)
+        if gpus_per_trial > 0:
+            fit = min(fit, int(resources.get("GPU", 0) / gpus_per_trial))
         return max(1, fit if max_concurrent is None else min(fit, max_concurrent))
 
     run = RunInfo(storage, uuid.uuid4().hex[:12])

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from rich.console import Console, RenderableType
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.config import TuneOptions, content_hash, plain
+from harness.config import TrainOptions, TuneOptions, content_hash, plain
+from harness.datasets.verify import verification_table
 from harness.errors import UsageError
 from harness.leaderboard.protocols import is_oracle
 from harness.leaderboard.records import ends, scored_directions
@@ -48,8 +49,7 @@ def run_search_command(
             warm_start=options.warm_start,
             progress=status.update,
         )
-    for note in prepared.notes:
-        console.print(note, style="yellow", soft_wrap=True, markup=False)
+    show_prepared(prepared, console)
     prepared.store.open_for_writing(prepared.data.index)
     try:
         driver = _search(options, prepared, console, deadline)
@@ -93,9 +93,7 @@ def _search(
         retry_failed=options.retry_failed,
         confirm=options.confirm,
     )
-    name = config_name([plan.config.study_id for plan in prepared.plans])
-    with replacing(prepared.store.root / "config" / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(plain(options), indent=1))
+    write_config(options, prepared)
     if driver.missing:
         # Ray takes seconds to import and to start: a search that is complete needs neither.
         from harness.search.ray_run import run_search
@@ -123,6 +121,24 @@ def _search(
     else:
         driver.finish()
     return driver
+
+
+def show_prepared(prepared: Prepared, console: Console) -> None:
+    """Says what was found: a complete data set in one line, another one as a table; the notes."""
+    verification = prepared.verification
+    if verification.complete is False:
+        console.print(verification_table(verification))
+    else:
+        console.print(verification.summary, soft_wrap=True)
+    for note in prepared.notes:
+        console.print(note, style="yellow", soft_wrap=True, markup=False)
+
+
+def write_config(options: TrainOptions, prepared: Prepared) -> None:
+    """Writes the flags of a run as the JSON that ``--config`` reads."""
+    name = config_name([plan.config.study_id for plan in prepared.plans])
+    with replacing(prepared.store.root / "config" / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(plain(options), indent=1))
 
 
 def config_name(study_ids: Sequence[str]) -> str:

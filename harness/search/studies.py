@@ -20,6 +20,7 @@ from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import open_dataset
 from harness.datasets.scenario import domain_subset, resolve_pairs
+from harness.datasets.verify import Verification, verify
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board import BoardContext, provenance
 from harness.leaderboard.schema import metric_names
@@ -27,8 +28,10 @@ from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search import early_stopping
+from harness.search.option_checks import check_assignments, check_numbers
 from harness.search.proposals import StudyPlan
 from harness.search.samplers import directions
+from harness.search.study_notes import study_notes
 from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
@@ -51,6 +54,7 @@ class Prepared:
         store: results folder of the data set.
         storage: folder of checkpoints.
         context: for the leaderboards.
+        verification: of the data set: what is expected and what was found.
         notes: sentences for the user: what differs from the paper, what was cut.
     """
 
@@ -60,6 +64,7 @@ class Prepared:
     store: ResultsStore
     storage: Path
     context: BoardContext
+    verification: Verification
     notes: tuple[str, ...]
 
 
@@ -84,6 +89,7 @@ def prepare_studies(
             "--warm-start hands settings from pair to pair; with --scope dataset all pairs train "
             "the same ones. Leave one of the two out."
         )
+    check_numbers(options)
     plugin = load_plugins(options.loss_module)
     methods = [get_method(name) for name in dict.fromkeys(options.method)]
     cache_dir = options.cache_dir or default_cache_dir()
@@ -97,7 +103,7 @@ def prepare_studies(
     )
     store = ResultsStore(options.out, index.name, index.spec.ks)
     defaults = index.spec.defaults
-    image_size = options.image_size or defaults.image_size
+    image_size = defaults.image_size if options.image_size is None else options.image_size
     wanted = {domain for pair in pairs for domain in pair}
     # With unreadable images left out the fingerprint must not depend on the pairs of a run.
     domains = [d.name for d in index.domains if d.name in wanted or options.skip_unreadable]
@@ -110,6 +116,11 @@ def prepare_studies(
         progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
     )
     smallest = smallest_domain(index, options.scenario, options.scenario_seed)
+    check_pairs = [
+        len(positions)
+        for pair in pairs
+        for positions in domain_subset(index, options.scenario, options.scenario_seed, *pair)
+    ]
     plans, notes = [], list(index.warnings)
     for method in methods:
         plan, said = _plan(
@@ -118,6 +129,7 @@ def prepare_studies(
             index,
             plugin=plugin,
             smallest=smallest,
+            smaller=min(check_pairs),
             objective=objective,
             image_size=image_size,
             trials=trials if trials is not None else defaults.trials,
@@ -141,7 +153,8 @@ def prepare_studies(
             versions=provenance(versions()),
             git_commit=git_commit(),
         ),
-        notes=tuple(notes),
+        verification=verify(index),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -152,6 +165,7 @@ def _plan(
     *,
     plugin: PluginFile | None,
     smallest: int,
+    smaller: int,
     objective: str,
     image_size: int,
     trials: int,
@@ -163,16 +177,13 @@ def _plan(
     defaults = index.spec.defaults
     declared = search_space(method.name)
     assigned = parse_assignments(options.set, method)
-    if assigned.get("K", 0) and int(assigned["K"]) > smallest:
-        raise UsageError(
-            f"--set K={assigned['K']} asks for more clusters than the smaller domain has images "
-            f"({smallest}); choose K up to {smallest}."
-        )
+    check_assignments(assigned, smaller)
     weights = options.weights or defaults.weights
     backbone = options.backbone or defaults.backbone
     device_type = "cuda" if torch.cuda.is_available() else "cpu"
     preset = "scratch" if weights == "random" else "paper"
-    recipe = method.build(method.resolve(preset, index.name, {}), PairShape(smallest, smallest, 2))
+    source = index.spec.name
+    recipe = method.build(method.resolve(preset, source, {}), PairShape(smallest, smallest, 2))
     settings = EncoderSettings(
         backbone=backbone,
         image_size=image_size,
@@ -184,8 +195,8 @@ def _plan(
     whole = {**declared.space(smallest), **parse_ranges(ranges, method, smallest)}
     space = {name: held for name, held in whole.items() if name not in assigned}
     known = {
-        **method.resolve(preset, index.spec.name, {}),
-        **declared.paper(index.spec.name, smallest),
+        **method.resolve(preset, source, {}),
+        **declared.paper(source, smallest),
     }
     paper = {name: known[name] for name in whole}
     config = StudyConfig(
@@ -200,8 +211,8 @@ def _plan(
         weights=weights,
         weights_digest="" if weights == "random" else report.digest,
         image_size=image_size,
-        epochs=options.epochs or defaults.epochs,
-        batch_size=options.batch_size or defaults.batch_size,
+        epochs=defaults.epochs if options.epochs is None else options.epochs,
+        batch_size=defaults.batch_size if options.batch_size is None else options.batch_size,
         precision=choose_precision(
             device_type, cpu_flags(), parameter_count(encoder.backbone), image_size
         ),
@@ -223,10 +234,14 @@ def _plan(
         space=space,
         paper=paper,
         fixed=assigned,
-        covers_paper=all(assigned.get(name, value) == value for name, value in paper.items()),
+        covers_paper=all(
+            value == {**known, **paper}[name] for name, value in assigned.items() if name in known
+        ),
         trials=trials,
+        source=source,
     )
-    return plan, [] if weights == "random" else [report.sentence]
+    loaded = [] if weights == "random" else [report.sentence]
+    return plan, [*loaded, *study_notes(plan, smallest)]
 
 
 def parse_ranges(
@@ -257,6 +272,8 @@ def parse_ranges(
             ) from None
         if parts[2:] not in ([], ["log"]):
             raise UsageError(f"--space ends in ':log' or nothing, not in ':{parts[2]}'.")
+        if name == "K" and low < 1:
+            raise UsageError(f"--space K begins at 1 or above, not at {low}.")
         if name == "K" and high > smallest:
             raise UsageError(
                 f"--space K goes up to {high}, but the smaller domain has {smallest} images."

@@ -24,7 +24,7 @@ def make_trial_config(
 ) -> TrialConfig:
     """The trial of these searched values; seeds are functions of (study seed, pair, number)."""
     study = plan.config
-    params = plan.method.resolve(study.preset, study.dataset, {**plan.fixed, **searched})
+    params = plan.method.resolve(study.preset, plan.source, {**plan.fixed, **searched})
     return TrialConfig(
         study=study,
         trial_id=f"{study.study_id}.{pair_slug(*pair)}.{number:04d}",

@@ -185,6 +185,9 @@ class PairTraining:
                 f"the loss is not finite in epoch {self.epoch} ({', '.join(bad)})"
             )
         self._embed()
+        sums = torch.stack([z_ND.sum() for z_ND in (*self.embeddings, *self.pooled)])
+        if not math.isfinite(sums.sum().item()):
+            raise NonFiniteLossError(f"the embeddings are not finite after epoch {self.epoch}")
         return values
 
     def state_dict(self) -> dict[str, Any]:
