@@ -66,6 +66,18 @@ def test_a_cut_off_proposal_goes_on_with_the_pairs_it_lacks(tmp_path):
     assert len(frame) == 4
 
 
+def test_rows_take_the_proposal_that_is_best_over_all_pairs(tmp_path):
+    search = driver(tmp_path, plan(2, scope="dataset"), pairs=PAIRS)
+    # Proposal 0 gains 0.9 and 0.0, proposal 1 gains 0.5 and 0.5: 1 is best over both.
+    for value in (0.9, 0.0, 0.5, 0.5):
+        finish(search, search.next_trial(), value)
+    search.finish()
+    search.store.close()
+    board = pd.read_parquet(tmp_path / "toy" / "leaderboard").query("protocol == 'last'")
+    assert len(board) == 2
+    assert board["trial_id"].str.endswith(".0001").all()
+
+
 @pytest.mark.parametrize("name", ["tpe", "random", "qmc", "gp", "cmaes", "nsga2"])
 def test_every_sampler_gives_distinct_settings_and_is_a_function_of_the_seed(tmp_path, name):
     runs = []

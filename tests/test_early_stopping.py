@@ -3,7 +3,12 @@ import dataclasses
 import pytest
 from study_examples import epoch, record, study
 
-from harness.search.early_stopping import DESCRIPTION, rungs, rungs_of, should_stop
+from harness.search.early_stopping import DESCRIPTION, rungs, rungs_of
+from harness.search.early_stopping import should_stop as should_stop_after
+
+
+def should_stop(held, peers):
+    return should_stop_after(held, peers, [held.last.epoch])
 
 
 def trial(number, *reports, origin="proposed", epochs=18):
@@ -70,3 +75,16 @@ def test_nan_of_others_is_no_comparison(values):
     peers = [at(n, value, rung) for n, value in enumerate(values)]
     finite = sum(value == value for value in values)
     assert should_stop(at(9, 0.0, rung), peers) == (finite + 1 >= 3)
+
+
+def test_f1_a_trial_whose_objective_is_nan_is_stopped_at_the_next_rung():
+    rung = rungs_of(trial(0))[0]
+    assert should_stop(at(9, float("nan"), rung), [])
+
+
+def test_a_rung_that_a_kill_hid_is_judged_after_the_restart():
+    rung = rungs_of(trial(0))[0]
+    peers = [at(n, 0.9, rung) for n in range(5)]
+    late = trial(9, epoch(rung, 0.0, 1, 1), epoch(rung + 1, 0.95, 1, 1))
+    assert should_stop_after(late, peers, [rung, rung + 1])
+    assert not should_stop_after(late, peers, [rung + 1])

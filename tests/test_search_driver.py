@@ -132,7 +132,39 @@ def test_study_db_hears_the_truth_and_holds_no_running_trial(tmp_path):
     stored = optuna.load_study(study_name=name, storage=storage).trials
     assert [t.state.name for t in stored] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
     assert stored[1].value == stored[1].intermediate_values[1]
+    # What the sampler learns from is told the same (field-notes F2).
+    heard = search.searches[0]._proposals._study.trials
+    assert [t.state for t in heard] == [t.state for t in stored]
+    assert heard[1].value == stored[1].value
     assert stored[0].params == {"K": 12, "tau": 0.2}
+
+
+def test_a_retried_trial_counts_once_in_study_db_and_in_the_files(tmp_path):
+    search = driver(tmp_path, plan(2))
+    failed = search.next_trial()
+    search.end(failed.trial_id, Failure("ValueError", "no", "", ""))
+    finish(search, search.next_trial())
+    search.store.close()
+    search = driver(tmp_path, plan(2), retry_failed=True)
+    assert [c.trial_id for c in run_all(search)] == [failed.trial_id]
+    storage = f"sqlite:///{tmp_path}/toy/study.db"
+    name = optuna.get_all_study_names(storage)[0]
+    stored = optuna.load_study(study_name=name, storage=storage).trials
+    assert sorted(t.user_attrs["number"] for t in stored) == [0, 1]
+    assert {t.state.name for t in stored} == {"COMPLETE"}
+
+
+def test_f1_a_trial_that_ends_on_a_nan_objective_has_failed_everywhere(tmp_path):
+    search = driver(tmp_path, plan(1))
+    config = search.next_trial()
+    for number in range(4):
+        report = EpochReport(epoch=number, objective=float("nan"), sealed=SEALED, seconds=0.1)
+        search.report(config.trial_id, [report], ABOUT)
+    assert search.end(config.trial_id).status == "failed"
+    search.finish()
+    search.store.close()
+    row = pd.read_parquet(tmp_path / "toy" / "failures.parquet").iloc[0]
+    assert row["error_type"] == "NonFiniteObjective"
 
 
 def test_study_db_is_made_whole_from_the_trial_files(tmp_path):

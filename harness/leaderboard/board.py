@@ -25,6 +25,7 @@ class BoardContext:
     Attributes:
         ks: the k of the data set's P@k.
         primary_metric: ranks the board.
+        half_classes: the half of them that the smaller side of ``partial`` and ``open`` keeps.
         class_count: classes of the data set, to say whether K was the true number.
         versions: JSON of the versions of what the numbers depend on.
         git_commit: of this project, or "".
@@ -35,6 +36,7 @@ class BoardContext:
     class_count: int
     versions: str
     git_commit: str
+    half_classes: tuple[str, ...] = ()
 
     @property
     def first_metric(self) -> str:
@@ -47,6 +49,7 @@ def study_rows(
     direction: str,
     context: BoardContext,
     transfer: Sequence[Pick] = (),
+    winner: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of one study on one pair in one direction: a row per protocol, and its floors.
 
@@ -55,8 +58,9 @@ def study_rows(
         direction: ``ab`` or ``ba``.
         context: what a row needs beside its trial.
         transfer: picks that other pairs' trials made (:mod:`harness.leaderboard.transfer`).
+        winner: see :func:`harness.leaderboard.protocols.picks`.
     """
-    chosen = [*picks(trials, context.first_metric), *transfer]
+    chosen = [*picks(trials, context.first_metric, winner), *transfer]
     oracle = next((pick for pick in chosen if pick.protocol == ORACLE), None)
     finished = sum(trial.status == "finished" for trial in trials)
     rows = []
@@ -153,6 +157,8 @@ def _study_cells(trial: TrialRecord, context: BoardContext) -> dict[str, Any]:
     return {
         "method": study.method,
         "scenario": study.scenario,
+        "scenario_seed": study.scenario_seed,
+        "half_classes": ",".join(context.half_classes) if study.scenario != "close" else None,
         "backbone": study.backbone,
         "weights": study.weights_name,
         "preset": study.preset,
@@ -231,7 +237,10 @@ def _k_mode(trial: TrialRecord, context: BoardContext) -> str | None:
     value = trial.config.params.get("K")
     if value is None:
         return "elbow" if trial.config.params.get("clusters") == "elbow" else None
-    if value == context.class_count:
+    counts = {context.class_count}
+    if trial.config.study.scenario != "close":
+        counts.add(context.class_count // 2)
+    if value in counts:
         return "true"
     return "searched" if "K" in trial.config.searched else "fixed"
 

@@ -50,12 +50,16 @@ def best(
     return max(finite, key=lambda held: value(held[1]), default=None)
 
 
-def picks(trials: Sequence[TrialRecord], first_metric: str) -> list[Pick]:
+def picks(
+    trials: Sequence[TrialRecord], first_metric: str, winner: int | None = None
+) -> list[Pick]:
     """All picks of one study on one pair that can be computed; the others are absent.
 
     Args:
         trials: of one study on one pair, by number.
         first_metric: the data set's first P@k, which ``paper`` and ``oracle`` choose by.
+        winner: under ``--scope dataset`` the number of the proposal whose settings ``last`` and
+            ``label_free`` take, -1 while no proposal has ended; None where each pair decides.
     """
     finished = [trial for trial in trials if trial.status == "finished" and trial.last]
     if not finished:
@@ -64,6 +68,11 @@ def picks(trials: Sequence[TrialRecord], first_metric: str) -> list[Pick]:
     every = [(trial, record) for trial in finished for record in trial.trained]
     final = [(trial, trial.trained[-1]) for trial in finished]
     from_paper = [held for held in every if held[0].config.is_paper_point]
+
+    free = every
+    if winner is not None:
+        final = [held for held in final if held[0].config.number == winner]
+        free = [held for held in every if held[0].config.number == winner]
 
     def by_objective(record: EpochRecord) -> float:
         return record.objective
@@ -74,7 +83,7 @@ def picks(trials: Sequence[TrialRecord], first_metric: str) -> list[Pick]:
     found: list[tuple[str, tuple[TrialRecord, EpochRecord] | None]] = []
     if not is_oracle(objective):
         found.append(("last", best(final, by_objective)))
-        found.append((f"label_free:{objective}", best(every, by_objective)))
+        found.append((f"label_free:{objective}", best(free, by_objective)))
     found.append(("paper", best(from_paper, by_labels)))
     found.append((ORACLE, best(every, by_labels)))
     return [Pick(protocol, *held) for protocol, held in found if held is not None]

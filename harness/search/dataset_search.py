@@ -75,6 +75,17 @@ class DatasetSearch:
         ended = sum(len(records) for records in self.records.values())
         return (ended + len(self.running)) / len(self.pairs)
 
+    @property
+    def winner(self) -> int:
+        """The proposal with the best mean gain over all pairs; -1 while none has ended."""
+        values = {
+            number: outcome.values[0]
+            for number in self._held
+            if all(number in self.records[pair] for pair in self.pairs)
+            and (outcome := self._outcome(number)).values is not None
+        }
+        return min(values, key=lambda number: (-values[number], number), default=-1)
+
     def next_config(self) -> TrialConfig | None:
         """The next trial: the rest of the proposals that are open, then a new proposal."""
         if not self._waiting:

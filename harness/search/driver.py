@@ -4,6 +4,7 @@ It knows nothing of Ray; ``harness.search.ray_run`` connects it to Tune, tests d
 Order at a trial's end: its Parquet file, then Optuna, then the leaderboard.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -182,7 +183,7 @@ class SearchDriver:
             self._unplanned.remove(search)
             for pair in search.pairs:
                 trials = _ordered(search, pair)
-                chosen = picks(trials, self.context.first_metric)
+                chosen = picks(trials, self.context.first_metric, search.winner)
                 self._confirmations.plan(pick.trial.config for pick in chosen)
             study_id = search.plan.config.study_id
             if any(other.plan.config.study_id == study_id for other in self._unplanned):
@@ -215,7 +216,7 @@ class SearchDriver:
             if report.epoch > 0 and report.epoch not in record.epochs:
                 search.report(record.config, report.epoch, report.objective)
             record.epochs[report.epoch] = opened(report)
-        return should_stop(record, self._peers(record))
+        return should_stop(record, self._peers(record), [report.epoch for report in reports])
 
     def take_queries(self, trial_id: str, sealed: Mapping[int | str, str]) -> None:
         """Takes the scores of single queries of a confirmation, sealed, by epoch."""
@@ -229,6 +230,7 @@ class SearchDriver:
     def end(self, trial_id: str, failure: Failure | None = None) -> TrialRecord:
         """Ends a trial: failed, finished, or stopped early if epochs are missing."""
         record = self._running.pop(trial_id)
+        failure = failure or _non_finite(record)
         record.status = _status(record, failure)
         if failure is not None:
             record.error_type = failure.type
@@ -240,7 +242,8 @@ class SearchDriver:
             self._end_confirmation(record)
         else:
             self._end_searched(record)
-        self._dirty.add(pair)
+        # Under --scope dataset the end of one pair's trial can change what every pair picks.
+        self._dirty |= {pair, *self._search_of(record.config).pairs}
         self.ended_now.append(record)
         self.on_end(record)
         if time.monotonic() - self._boards_written > BOARD_INTERVAL:
@@ -308,7 +311,8 @@ class SearchDriver:
             ]
             for search in searches:
                 transfer = self._ledgers.transfer(search.plan.config.study_id, pair)
-                own = study_rows(_ordered(search, pair), direction, self.context, transfer)
+                trials = _ordered(search, pair)
+                own = study_rows(trials, direction, self.context, transfer, search.winner)
                 rows += self._confirmed(own, search.plan.config.study_id, pair, direction)
             self._merge_into_board(query, gallery, rows)
 
@@ -316,8 +320,10 @@ class SearchDriver:
         """The rows of this run's studies on a pair that it did not search."""
         by_study: dict[str, list[TrialRecord]] = {}
         for record in self._elsewhere:
-            if record.config.pair == pair:
+            if record.config.pair == pair and record.config.study.scope == "pair":
                 by_study.setdefault(record.config.study.study_id, []).append(record)
+        if not by_study:
+            return
         scenario = next(iter(by_study.values()))[0].config.study.scenario
         for direction in scored_directions(scenario):
             rows = []
@@ -351,7 +357,7 @@ class SearchDriver:
         """Brings the weights in ``picks/`` in line with the picks of a study on a pair."""
         trials = _ordered(search, pair)
         chosen: list[Pick] = [
-            *picks(trials, self.context.first_metric),
+            *picks(trials, self.context.first_metric, search.winner),
             *self._ledgers.transfer(search.plan.config.study_id, pair),
         ]
         self._picked.update(trials, chosen, is_over=is_over)
@@ -398,6 +404,17 @@ def opened(report: EpochReport) -> EpochRecord:
         pooled_metrics=unseal(report.sealed_pooled) if report.sealed_pooled else {},
         seconds=report.seconds,
     )
+
+
+def _non_finite(record: TrialRecord) -> Failure | None:
+    """A trial whose objective is not finite at its end has failed, whatever its losses were."""
+    if record.last is None or math.isfinite(record.last.objective):
+        return None
+    sentence = (
+        f"{record.config.study.objective} is {record.last.objective} after epoch "
+        f"{record.last.epoch}"
+    )
+    return Failure("NonFiniteObjective", sentence, "", sentence)
 
 
 def _status(record: TrialRecord, failure: Failure | None) -> Status:

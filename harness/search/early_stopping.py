@@ -42,25 +42,37 @@ def rungs_of(record: TrialRecord) -> tuple[int, ...]:
     return rungs(first, config.study.epochs)
 
 
-def should_stop(record: TrialRecord, peers: Iterable[TrialRecord]) -> bool:
+def should_stop(record: TrialRecord, peers: Iterable[TrialRecord], reported: Iterable[int]) -> bool:
     """Whether a trial that just reported an epoch is to be stopped.
 
     It is compared with the trials of the same study and pair at the same rung and goes on only
     among the best ``1/ETA`` of them. Common start trials are never stopped; a rung with fewer than
-    ``ETA`` values stops nobody.
+    ``ETA`` values stops nobody; an objective that is not finite is stopped at once (comparisons
+    with NaN are false: field-notes F1).
+
+    Args:
+        record: the trial with all its reports.
+        peers: trials of the same study and pair, ended or running.
+        reported: the epochs it just reported; several after a restart.
     """
-    last = record.last
     if record.config.study.early_stopping != DESCRIPTION or record.config.origin == "start":
         return False
-    if last is None or last.epoch not in rungs_of(record):
-        return False
+    peers = list(peers)
+    at_rungs = set(rungs_of(record))
+    return any(_loses(record, peers, epoch) for epoch in sorted(reported) if epoch in at_rungs)
+
+
+def _loses(record: TrialRecord, peers: list[TrialRecord], epoch: int) -> bool:
+    value = record.epochs[epoch].objective
+    if not math.isfinite(value):
+        return True
     values = [
-        peer.epochs[last.epoch].objective
+        peer.epochs[epoch].objective
         for peer in peers
-        if peer is not record and last.epoch in peer.epochs
+        if peer is not record and epoch in peer.epochs
     ]
-    values = [value for value in values if not math.isnan(value)]
-    if len(values) + 1 < ETA or math.isnan(last.objective):
+    values = [held for held in values if math.isfinite(held)]
+    if len(values) + 1 < ETA:
         return False
     kept = max(1, (len(values) + 1) // ETA)
-    return sum(value > last.objective for value in values) >= kept
+    return sum(held > value for held in values) >= kept

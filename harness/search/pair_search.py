@@ -61,6 +61,11 @@ class PairSearch:
         """Trials handed out so far, per pair: whose figure is smallest is served next."""
         return len(self.records[self.pairs[0]]) + len(self.running)
 
+    @property
+    def winner(self) -> int | None:
+        """None: the pair's own objective decides which trial ``last`` and ``label_free`` take."""
+        return None
+
     def next_config(self) -> TrialConfig | None:
         """The next trial: first those an earlier run left half done, then start points, then
         proposals of the sampler; None where there is nothing to hand out now.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.leaderboard.protocols import Pick
 from harness.leaderboard.records import TrialRecord
+from harness.leaderboard.store import replacing
 from harness.training.checkpoint import drop_trial, trial_folder
 
 ENDINGS = (".safetensors", ".a.npy", ".b.npy")
@@ -77,7 +78,10 @@ class PickedFiles:
             for ending in ENDINGS:
                 held = source / f"{trial_id}@{epoch}{ending}"
                 if held.exists():
-                    shutil.move(held, self._folder / held.name)
+                    # Copied and renamed, because the storage may lie on another file system.
+                    with replacing(self._folder / held.name) as temporary:
+                        shutil.copyfile(held, temporary)
+                    held.unlink()
         stays = {f"{trial_id}@{epoch}{ending}" for epoch in kept for ending in ENDINGS}
         if not any((source / name).exists() for name in stays):
             drop_trial(source)

@@ -181,8 +181,8 @@ def _show_outcome(
             console.print(board_table(f"{query} → {gallery}", rows, metrics, searched))
     if driver.halted:
         console.print(
-            f"The time budget of {options.time_budget} is spent: {driver.ended} of {driver.total} "
-            "trials have ended. The same command goes on.",
+            f"Stopped before the end: {driver.ended} of {driver.total} trials have ended. The same "
+            "command goes on.",
             soft_wrap=True,
         )
     for search in driver.searches:

@@ -19,7 +19,7 @@ from harness.config import ParameterValue, StudyConfig, TrainOptions
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import open_dataset
-from harness.datasets.scenario import domain_subset, resolve_pairs
+from harness.datasets.scenario import class_half, domain_subset, resolve_pairs
 from harness.datasets.verify import Verification, verify
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board import BoardContext, provenance
@@ -152,6 +152,7 @@ def prepare_studies(
             class_count=len(index.classes),
             versions=provenance(versions()),
             git_commit=git_commit(),
+            half_classes=class_half(index.classes, index.name, options.scenario_seed),
         ),
         verification=verify(index),
         notes=tuple(dict.fromkeys(notes)),

@@ -63,9 +63,9 @@ def outcome_of(record: TrialRecord) -> Outcome:
     intermediate = {
         report.epoch: report.objective
         for report in record.trained
-        if not math.isnan(report.objective)
+        if math.isfinite(report.objective)
     }
-    if record.status == "failed" or math.isnan(value):
+    if record.status == "failed" or not math.isfinite(value):
         return Outcome(TrialState.FAIL, None, intermediate)
     if record.status == "pruned":
         return Outcome(TrialState.PRUNED, None, intermediate)

@@ -67,6 +67,11 @@ def save_snapshots(snapshots: dict[str, Snapshot], folder: Path, metadata: dict[
     folder.mkdir(parents=True, exist_ok=True)
     for name, snapshot in snapshots.items():
         weights = {key: tensor.contiguous() for key, tensor in snapshot.weights.items()}
-        save_file(weights, folder / f"{name}.safetensors", metadata=metadata)
-        np.save(folder / f"{name}.a.npy", snapshot.z_a_ND)
-        np.save(folder / f"{name}.b.npy", snapshot.z_b_ND)
+        # Written beside their place and renamed: whoever moves them on never sees half a file.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as unfinished:
+            written = Path(unfinished)
+            save_file(weights, written / f"{name}.safetensors", metadata=metadata)
+            np.save(written / f"{name}.a.npy", snapshot.z_a_ND)
+            np.save(written / f"{name}.b.npy", snapshot.z_b_ND)
+            for path in written.iterdir():
+                path.replace(folder / path.name)
