@@ -45,7 +45,7 @@ def index(domains: int) -> DatasetIndex:
     made = tuple(
         DomainIndex(f"d{i}", ("x",) * 8, ("y",) * 8, np.arange(8) % 2) for i in range(domains)
     )
-    return DatasetIndex("simulated", SPEC, Path("."), ("p", "q"), made, "f")
+    return DatasetIndex("simulated", SPEC, Path(), ("p", "q"), made, "f")
 
 
 def driver(out: Path, data: DatasetIndex, pairs: list[tuple[str, str]], each: int) -> SearchDriver:

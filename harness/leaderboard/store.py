@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +123,17 @@ class ResultsStore:
     ) -> list[TrialRecord]:
         """All trials (or ``confirmations``) of the folder, or of some studies, by id."""
         wanted = None if study_ids is None else set(study_ids)
-        records = []
-        for path in sorted((self.root / kind).glob("*/*.parquet")):
-            if wanted is None or path.stem.partition(".")[0] in wanted:
-                records.append(self.read_trial(path))
-        return records
+        paths = [
+            path
+            for path in sorted((self.root / kind).glob("*/*.parquet"))
+            if wanted is None or path.stem.partition(".")[0] in wanted
+        ]
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.read_trial, paths))
 
     def read_trial(self, path: Path) -> TrialRecord:
         """The trial of one file."""
-        rows = pq.ParquetFile(path).read().to_pylist()
+        rows = pq.ParquetFile(path).read(use_threads=False).to_pylist()
         return record_from_rows(rows, self.ks)
 
     def find_trial(self, trial_id: str) -> TrialRecord | None:
@@ -153,7 +156,8 @@ class ResultsStore:
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes a Parquet file by rename: a reader sees the old file or the new one."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        # Statistics of some 150 columns would be most of a small file, and nobody reads them.
+        pq.write_table(table, temporary, compression="zstd", write_statistics=False)
 
 
 class replacing:
