@@ -19,6 +19,7 @@ PAPER: Mapping[str, Mapping[str, ParameterValue]] = {
 }
 """methods.md 4.1.2. Other data sets start from Office-Home's values with a K of their own."""
 
+
 def ranges(n: int) -> Space:
     """K from the image count; tau and the weights around the authors' values, log-uniform."""
     return {
