@@ -198,6 +198,16 @@ def test_two_drivers_on_one_folder_are_kept_apart(tmp_path):
     ResultsStore(tmp_path, "toy", (1,)).open_for_writing(toy_index())
 
 
+def test_what_a_killed_driver_left_half_written_is_removed_at_the_next_start(tmp_path):
+    for folder in ("", "in_flight", "trials/a-b", "leaderboard"):
+        (tmp_path / "toy" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "toy" / folder / ".half.tmp").write_text("half")
+    store = ResultsStore(tmp_path, "toy", (1,))
+    store.open_for_writing(toy_index())
+    store.close()
+    assert not list((tmp_path / "toy").rglob("*.tmp"))
+
+
 def test_other_images_under_the_same_name_are_refused_and_the_difference_is_named(tmp_path):
     import dataclasses
 

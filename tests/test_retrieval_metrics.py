@@ -163,7 +163,7 @@ def test_figures_do_not_depend_on_threads_or_on_how_rows_are_dealt_out(monkeypat
     try:
         for threads, task in ((1, 2**18), (2, 2**18), (2, 2**11), (3, 1)):
             torch.set_num_threads(threads)
-            monkeypatch.setattr(retrieval, "_TASK_ELEMENTS", task)
+            monkeypatch.setattr(retrieval, "_SORT_ELEMENTS", task)
             results.append(retrieval_metrics_both(z_a, z_b, label_a, label_b, KS))
     finally:
         torch.set_num_threads(before)

@@ -16,7 +16,8 @@ get identical similarities, and no figure depends on the block size, the number 
 BLAS library or the device. Similarities nearer than 2^-30 (1e-9) count as equal.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -34,8 +35,9 @@ Ints = NDArray[np.int64]
 _GRID = 2.0**26  # steps per unit of a rounded embedding
 _STEPS = 2.0**30  # steps per unit of cosine
 _SHRINK = 1.0 - 2.0**-11  # keeps a cosine below 2^30 steps: with the bit "relevant" it fits 32 bits
-_BLOCK_ELEMENTS = 2**23  # similarities of a block: 64 MiB, and 32 MiB as integers
-_TASK_ELEMENTS = 2**19  # similarities a thread takes at a time: what its cache holds
+_SHARED_ELEMENTS = 2**23  # similarities of a pair that are kept for both directions
+_BLOCK_ELEMENTS = 2**22  # similarities of a block: 32 MiB, and 16 MiB as integers
+_SORT_ELEMENTS = 2**19  # similarities ranked at a time: what a cache holds
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def retrieval_metrics(
         query_label_Q: integer class ids.
         gallery_label_G: integer class ids of the same class list.
         ks: the k of P@k.
-        block: queries of which similarities are held at a time; by default as many as fit 96 MiB.
+        block: queries of which a thread holds the similarities at a time; by default as many as
+            fit 48 MiB.
         per_query: also return average precision and P@k of each query.
 
     Raises:
@@ -94,7 +97,7 @@ def retrieval_metrics(
     label = _DirectionLabels.of(query_label_Q, gallery_label_G)
     _check(query_QD, gallery_GD, label, ks, block)
     product = _BlockProduct(exact_unit(query_QD)[label.order_on(query_QD)], exact_unit(gallery_GD))
-    return _score(product, label, ks, block, per_query)
+    return _score(product, label, ks, block, per_query, query_QD.device)
 
 
 def retrieval_metrics_both(
@@ -129,17 +132,18 @@ def retrieval_metrics_both(
     _check(z_a_ND, z_b_ND, ab, ks, block)
     a_ND, b_ND = exact_unit(z_a_ND), exact_unit(z_b_ND)
     n_a, n_b = len(a_ND), len(b_ND)
-    fits = n_a * n_b <= _BLOCK_ELEMENTS if block is None else max(n_a, n_b) <= block
+    device = z_a_ND.device
+    fits = n_a * n_b <= _SHARED_ELEMENTS if block is None else max(n_a, n_b) <= block
     if not fits:
         return (
-            _score(_BlockProduct(a_ND[ab.order_on(a_ND)], b_ND), ab, ks, block, per_query),
-            _score(_BlockProduct(b_ND[ba.order_on(b_ND)], a_ND), ba, ks, block, per_query),
+            _score(_BlockProduct(a_ND[ab.order_on(a_ND)], b_ND), ab, ks, block, per_query, device),
+            _score(_BlockProduct(b_ND[ba.order_on(b_ND)], a_ND), ba, ks, block, per_query, device),
         )
     far_AB = _BlockProduct(a_ND, b_ND)(0, n_a)
     far_of_ab, far_of_ba = far_AB[ab.order_on(a_ND)], far_AB.T.contiguous()[ba.order_on(b_ND)]
     return (
-        _score(lambda start, stop: far_of_ab[start:stop], ab, ks, n_a, per_query),
-        _score(lambda start, stop: far_of_ba[start:stop], ba, ks, n_b, per_query),
+        _score(lambda start, stop: far_of_ab[start:stop], ab, ks, block, per_query, device),
+        _score(lambda start, stop: far_of_ba[start:stop], ba, ks, block, per_query, device),
     )
 
 
@@ -195,23 +199,20 @@ class _DirectionLabels:
 
 
 class _BlockProduct:
-    """Gives ``far_BG`` for a run of queries; its work space is kept from one run to the next."""
+    """Gives ``far_BG`` for a run of queries, in work space that each thread keeps for the next."""
 
     def __init__(self, query_VD: Tensor, gallery_GD: Tensor) -> None:
         self._query_VD, self._gallery_DG = query_VD * -_STEPS, gallery_GD.T
-        self._product_BG = gallery_GD.new_empty((0, len(gallery_GD)))
-        self._far_BG = self._product_BG.int()
+        self._space = threading.local()
 
     def __call__(self, start: int, stop: int) -> Tensor:
-        rows = stop - start
-        if rows > len(self._far_BG):
-            shape = (rows, self._gallery_DG.shape[1])
-            self._product_BG, self._far_BG = (
-                space.new_empty(shape) for space in (self._product_BG, self._far_BG)
-            )
-        product_BG = self._product_BG[:rows]
+        rows, space = stop - start, self._space.__dict__
+        if rows > len(space.get("far_BG", ())):
+            space["product_BG"] = self._gallery_DG.new_empty((rows, self._gallery_DG.shape[1]))
+            space["far_BG"] = torch.empty_like(space["product_BG"], dtype=torch.int32)
+        product_BG = space["product_BG"][:rows]
         torch.mm(self._query_VD[start:stop], self._gallery_DG, out=product_BG)
-        return self._far_BG[:rows].copy_(product_BG)
+        return space["far_BG"][:rows].copy_(product_BG)
 
 
 def _score(
@@ -220,6 +221,7 @@ def _score(
     ks: Sequence[int],
     block: int | None,
     per_query: bool,
+    device: torch.device,
 ) -> RetrievalScores:
     """Scores one direction.
 
@@ -229,35 +231,54 @@ def _score(
         ks: see ``retrieval_metrics``.
         block: see ``retrieval_metrics``.
         per_query: see ``retrieval_metrics``.
+        device: where ``far_BG`` is.
     """
     n_queries, n_valid = len(label.code_Q), len(label.order_V)
+    on_host, n_gallery = device.type == "cpu", max(1, len(label.code_G))
     ap_Q, voc_Q, hits_QK = np.zeros(n_queries), np.zeros(n_queries), np.zeros((n_queries, len(ks)))
     cut_QK = np.minimum(np.asarray(ks, dtype=np.int64), label.relevant_Q[:, None])
 
     def score_rows(start: int, far_BG: Tensor) -> None:
         query_B = label.order_V[start : start + len(far_BG)]
         code_B, count_B = label.code_Q[query_B], label.relevant_Q[query_B]
-        if far_BG.device.type == "cpu":
+        if on_host:
             rank_H = _hit_ranks(far_BG.numpy(), code_B, label.code_G, count_B)
         else:
             rank_H = _hit_ranks_on_device(far_BG, code_B, label.code_G)
         parts = _from_ranks(rank_H, count_B, cut_QK[query_B])
         ap_Q[query_B], voc_Q[query_B], hits_QK[query_B] = parts
 
-    threads = torch.get_num_threads()
-    block = block or max(1, _BLOCK_ELEMENTS // max(1, len(label.code_G)))
-    task = max(1, _TASK_ELEMENTS // max(1, len(label.code_G)))
-    with ThreadPoolExecutor(threads) as pool:  # NumPy sorts without the interpreter lock
-        for start in range(0, n_valid, block):
-            far_BG = far_rows(start, min(start + block, n_valid))
-            if far_BG.device.type != "cpu":
-                score_rows(start, far_BG)
-                continue
-            firsts = range(start, start + len(far_BG), task)
-            spread = pool.map if threads > 1 else map
-            for _ in spread(score_rows, firsts, far_BG.split(task)):
-                pass  # waits, and raises what a task raised
+    def score_block(start: int) -> None:
+        far_BG = far_rows(start, min(start + block_rows, n_valid))
+        for part_BG in far_BG.split(sort_rows):
+            score_rows(start, part_BG)
+            start += len(part_BG)
+
+    threads = torch.get_num_threads() if on_host else 1
+    even_rows = -(-n_valid // threads)
+    block_rows = block or max(1, min(_BLOCK_ELEMENTS // n_gallery, even_rows))
+    sort_rows = max(1, _SORT_ELEMENTS // n_gallery) if on_host else block_rows
+    _for_each(score_block, range(0, n_valid, block_rows), threads)
     return _summary(label, ks, ap_Q, voc_Q, hits_QK, cut_QK, per_query)
+
+
+def _for_each(act: Callable[[int], None], items: Iterable[int], threads: int) -> None:
+    """Acts on every item in that many threads, in each of which torch is single-threaded.
+
+    (Torch's own threads would wait for each other at every product.)
+    """
+    if threads == 1:
+        for item in items:
+            act(item)
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(act, items):
+                pass  # waits, and raises what was raised
+    finally:
+        torch.set_num_threads(before)
 
 
 def _hit_ranks(

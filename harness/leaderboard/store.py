@@ -65,6 +65,7 @@ class ResultsStore:
                 f"The results folder {self.root} cannot be written ({error.strerror}). "
                 "Choose another one with --out."
             ) from error
+        self._drop_unfinished()
         try:
             self._check_images(index)
         except UsageError:
@@ -74,6 +75,21 @@ class ResultsStore:
     def close(self) -> None:
         """Gives the lock back."""
         self._lock.release()
+
+    def _drop_unfinished(self) -> None:
+        """Removes what a killed driver left half written; under the lock no other one writes."""
+        for folder in (
+            "",
+            "config",
+            "in_flight",
+            "leaderboard",
+            "trials/*",
+            "confirmations/*",
+            "picks",
+            "queries",
+        ):
+            for path in self.root.glob(f"{folder}/.*.tmp" if folder else ".*.tmp"):
+                path.unlink(missing_ok=True)
 
     def _check_images(self, index: DatasetIndex) -> None:
         """Refuses to mix results of two data sets of one name; notes the images at first."""
