@@ -289,15 +289,12 @@ def _hit_ranks(
     key_BG = far_BG << 1
     key_BG |= relevant_BG
     key_BG.sort(axis=1)
-    key = key_BG.ravel()
-    place_H = np.flatnonzero((key & 1).astype(bool))  # several times faster than on integers
+    place_H = np.flatnonzero((key_BG & 1).astype(bool))  # several times faster than on integers
     row_H = np.repeat(np.arange(len(code_B)), count_B)
     rank_H = place_H - row_H * len(code_G) + 1
-    # An even key just before an odd one of the same value: others as near as a relevant image.
-    tied_H = key[place_H - 1] ^ key[place_H] == 1
-    if tied_H.any():
-        tied_B = np.zeros(len(code_B), dtype=bool)
-        tied_B[row_H[tied_H]] = True
+    # An odd key just after an even one of the same value: others as near as a relevant image.
+    tied_B = (key_BG[:, 1:] ^ key_BG[:, :-1] == 1).any(axis=1)
+    if tied_B.any():
         rank_H[tied_B[row_H]] = _hit_ranks_of_tied(far_BG[tied_B], relevant_BG[tied_B])
     return rank_H
 
@@ -328,13 +325,21 @@ def _from_ranks(rank_H: Ints, count_B: Ints, cut_BK: Ints) -> tuple[Floats, Floa
     index_BR = np.minimum(first_B[:, None] + nth_R, len(rank_H) - 1)
     rank_BR = np.where(nth_R < count_B[:, None], rank_H[index_BR], np.inf)
     precision_BR = (nth_R + 1) / rank_BR
-    # Running sums, as they do not depend on the padding: a query scores alike in any block.
-    sum_B = precision_BR.cumsum(axis=1)[:, -1]
     envelope_BR = np.maximum.accumulate(precision_BR[:, ::-1], axis=1)
-    voc_sum_B = envelope_BR.cumsum(axis=1)[:, -1]
+    # Sums over the hits without the padding: a query scores alike, to the bit, in any block.
+    start_B = np.arange(len(count_B)) * len(nth_R)
+    sum_B = _sums(precision_BR, start_B, start_B + count_B)
+    voc_sum_B = _sums(envelope_BR, start_B + len(nth_R) - count_B, start_B + len(nth_R))
     head_BR = rank_BR[:, : cut_BK.max(initial=0)]
-    hits_BK = np.stack([(head_BR <= cut[:, None]).sum(axis=1) for cut in cut_BK.T], axis=1)
-    return sum_B / count_B, voc_sum_B / count_B, hits_BK.astype(np.float64)
+    hits_BK = (head_BR[:, :, None] <= cut_BK[:, None, :]).sum(axis=1, dtype=np.float64)
+    return sum_B / count_B, voc_sum_B / count_B, hits_BK
+
+
+def _sums(value_BR: Floats, start_B: Ints, stop_B: Ints) -> Floats:
+    """Sums over stretches of the flattened values, one stretch a row."""
+    bounds = np.stack([start_B, stop_B], axis=1).ravel()[:-1]  # the last stretch ends by itself
+    tail = value_BR.ravel()[: stop_B[-1]]
+    return np.add.reduceat(tail, bounds)[::2]
 
 
 def _summary(
