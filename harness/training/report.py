@@ -38,8 +38,8 @@ class EpochReport:
 
     @property
     def from_labels(self) -> dict[str, str]:
-        """The sealed parts."""
-        return {name: getattr(self, name) for name in SEALED_PARTS}
+        """The sealed parts, as plain text."""
+        return {name: str(getattr(self, name)) for name in SEALED_PARTS}
 
     def without_labels(self) -> "EpochReport":
         """The report without its sealed parts."""
