@@ -156,9 +156,7 @@ class ScoredTrial:
         """By epoch the sealed scores of single queries, for the epochs a pick may choose."""
         vault = pair_vault(self._index, self.config.study, self.config.pair)
         return {
-            epoch: vault.score_queries(
-                torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND)
-            )
+            epoch: vault.score_queries(torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND))
             for epoch, held in self.keeper.by_epoch().items()
         }
 
