@@ -177,7 +177,10 @@ class ScoredTrial:
         self.training.load_state_dict(state["training"])
         self.keeper.load_state_dict(state["keeper"])
         self.history = [EpochReport.from_json(text) for text in state["history"]]
-        self._previous = state["previous"]
+        self._previous = None
+        if state["previous"] is not None:
+            previous_a_ND, previous_b_ND = (z_ND.to(self.device) for z_ND in state["previous"])
+            self._previous = (previous_a_ND, previous_b_ND)
 
     def _report(self, losses: dict[str, float], started: float) -> EpochReport:
         z_a_ND, z_b_ND = self.training.embeddings
