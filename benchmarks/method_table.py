@@ -1,6 +1,6 @@
 """All methods with the same fixed budget on the same pairs, as a Markdown table.
 
-    python benchmarks/method_table.py --data-root DIR --folder-pair A-B --write docs/method_table.md
+    python benchmarks/method_table.py --data-root DIR --folder-pair A-B --write docs/methods.md
 
 Every method trains at its first setting (the paper's searched values in the preset of the weights)
 for the same number of epochs from the same initial weights, once per seed, and is scored after the
@@ -29,6 +29,7 @@ from harness.training.scored_trial import ScoredTrial
 
 METRIC = "mAP@All"
 MOST_SECONDS = 30.0
+MARKS = ("<!-- method table: begin -->", "<!-- method table: end -->")
 
 
 @dataclass
@@ -110,6 +111,20 @@ def table(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(text: str, path: Path) -> None:
+    """Puts the tables between the two marks of a Markdown file.
+
+    Raises:
+        ValueError: the file lacks the marks.
+    """
+    begin, end = MARKS
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{path} lacks the lines {begin} and {end}.")
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20)
@@ -120,7 +135,7 @@ def main() -> None:
     parser.add_argument("--folder-pair", help="the pair of it; the first by default", metavar="A-B")
     parser.add_argument("--cpus", type=int, default=1, help="threads of a training")
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--write", type=Path, help="Markdown file to write", metavar="FILE")
+    parser.add_argument("--write", type=Path, help="Markdown file to put it into", metavar="FILE")
     flags = parser.parse_args()
     console = Console()
     data = [("shapes", None, flags.shapes_pair)]
@@ -152,7 +167,7 @@ def main() -> None:
     text = "\n".join(parts)
     console.print(text, markup=False, soft_wrap=True)
     if flags.write is not None:
-        flags.write.write_text(text)
+        write(text, flags.write)
 
 
 if __name__ == "__main__":
