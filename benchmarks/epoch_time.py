@@ -3,8 +3,9 @@ r"""Where the time of an epoch goes: augmentation, network passes, losses, k-mea
     python benchmarks/epoch_time.py --dataset folder --data-root DIR --pairs Noto-Twemoji \\
         --backbone resnet18 --image-size 64 --threads 2
 
-Every part runs in the real loop; the profiler's ranges of the loop are added up. The epoch measured
-is one in which every loss of the method acts.
+Every part runs in the real loop; the profiler's ranges of the loop are added up: seconds of the
+processor, or on a GPU those of its kernels. The epoch measured is one in which every loss of the
+method acts.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from harness.config import TrainOptions
@@ -102,11 +104,20 @@ def _measure(trial: ScoredTrial, epochs: int) -> tuple[float, dict[str, float]]:
         trial.next_report()
         wall.append(time.perf_counter() - started)
     trial.load_state_dict(state)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    on_gpu = trial.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
         trial.next_report()
+    busy = 0.0
     for event in profiler.key_averages():
-        if event.key in parts:
-            parts[event.key] = event.cpu_time_total / 1e6
+        if event.device_type != DeviceType.CPU:
+            busy += 0.0 if event.is_user_annotation else event.self_device_time_total / 1e6
+        elif event.key in parts:
+            time_total = event.device_time_total if on_gpu else event.cpu_time_total
+            parts[event.key] = time_total / 1e6
+    if on_gpu:
+        # Kernels of the backward pass are launched by another thread, outside of its range.
+        parts["harness.backward"] += busy - sum(parts.values())
     return sum(wall) / len(wall), parts
 
 
@@ -117,7 +128,7 @@ def _show(
     table = Table(
         title=f"{arguments.method} on {'-'.join(trial.config.pair)}, {arguments.backbone}, "
         f"{arguments.image_size} px, batch {trial.training.batch_size} per domain, "
-        f"{arguments.threads} threads, {trial.config.study.precision}"
+        f"{arguments.threads} threads, {trial.config.study.precision}, {trial.about().device}"
     )
     table.add_column("part")
     table.add_column("seconds", justify="right")
@@ -129,6 +140,8 @@ def _show(
     rest = sum(parts[key] for key in REST)
     table.add_row("all but network passes", f"{rest:.3f}", f"{100 * rest / total:.1f} %")
     table.add_row("an epoch, wall, without the profiler", f"{wall:.3f}", "")
+    if trial.device.type == "cuda":
+        table.add_row("GPU busy", f"{total:.3f}", f"{100 * total / wall:.1f} % of the wall")
     Console().print(table)
 
 

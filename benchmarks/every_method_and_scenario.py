@@ -4,9 +4,9 @@
 
 Per scenario one ``python -m harness.tune --epochs 2 --trials 1 --image-size 32`` with all methods,
 so that Ray starts once, in a results folder of its own: in a common one the scenarios ``partial``
-and ``open`` would share their trainings. A command that does not end with exit code 0 fails the check, and so
-does a method without a row of the scenario that has a figure. Flags after ``--`` go to
-``harness.tune``.
+and ``open`` would share their trainings. A command that does not end with exit code 0 fails the
+check, and so does a method without a row of the scenario that has a figure. Flags after ``--`` go
+to ``harness.tune``.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """All methods with the same fixed budget on the same pairs, as a Markdown table.
 
-    python benchmarks/method_table.py --data-root DIR --folder-pair A-B --write docs/method_table.md
+    python benchmarks/method_table.py --data-root DIR --folder-pair A-B --write docs/methods.md
 
 Every method trains at its first setting (the paper's searched values in the preset of the weights)
 for the same number of epochs from the same initial weights, once per seed, and is scored after the
 last epoch; nothing is chosen. mAP@All is the mean over both directions, then mean and deviation
-over the seeds. One process, without Ray.
+over the seeds. Without Ray.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -22,12 +23,13 @@ from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
 from harness.search.start_points import start_point
-from harness.search.studies import Prepared, prepare_studies
+from harness.search.studies import prepare_studies
 from harness.search.trial_configs import make_trial_config
 from harness.training.scored_trial import ScoredTrial
 
 METRIC = "mAP@All"
 MOST_SECONDS = 30.0
+MARKS = ("<!-- method table: begin -->", "<!-- method table: end -->")
 
 
 @dataclass
@@ -57,24 +59,25 @@ class Row:
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
-def measure(options: Sequence[TrainOptions], console: Console) -> list[Row]:
-    """Trains every method once per entry of ``options``, which differ in their seed alone."""
+def measure(options: Sequence[TrainOptions], processes: int, console: Console) -> list[Row]:
+    """Trains once per entry of ``options``, each of which names one method and one seed."""
     rows: dict[str, Row] = {}
-    for held in options:
-        prepared = prepare_studies(held, trials=1, sampler="none", both_ways=False)
-        for position in range(len(prepared.plans)):
-            method = prepared.plans[position].config.method
-            row = rows.setdefault(method, Row(method))
-            _train(prepared, position, row)
+    with get_context("spawn").Pool(processes) as pool:
+        for held, figures in zip(options, pool.imap(_train, options), strict=True):
+            row = rows.setdefault(held.method[0], Row(held.method[0]))
+            for column, value in zip((row.start, row.values, row.seconds), figures, strict=True):
+                column.append(value)
             console.print(
-                f"{'-'.join(prepared.pairs[0])}  {method}  seed {held.seed}  "
-                f"{METRIC} {row.start[-1]:.1f} -> {row.values[-1]:.1f}  {row.seconds[-1]:.1f} s"
+                f"{held.pairs}  {held.method[0]}  seed {held.seed}  "
+                f"{METRIC} {figures[0]:.1f} -> {figures[1]:.1f}  {figures[2]:.1f} s"
             )
     return list(rows.values())
 
 
-def _train(prepared: Prepared, position: int, row: Row) -> None:
-    plan = prepared.plans[position]
+def _train(options: TrainOptions) -> tuple[float, float, float]:
+    """The metric before and after one training, and its seconds."""
+    prepared = prepare_studies(options, trials=1, sampler="none", both_ways=False)
+    plan = prepared.plans[0]
     point = start_point(0, plan.space, plan.paper, plan.config.seed)
     config = make_trial_config(
         plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
@@ -83,9 +86,9 @@ def _train(prepared: Prepared, position: int, row: Row) -> None:
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     while not trial.done:
         trial.next_report()
-    row.seconds.append(time.perf_counter() - started)
-    row.start.append(mean_over_directions(trial.history[0].sealed, METRIC))
-    row.values.append(mean_over_directions(trial.history[-1].sealed, METRIC))
+    seconds = time.perf_counter() - started
+    first, last = (mean_over_directions(trial.history[i].sealed, METRIC) for i in (0, -1))
+    return first, last, seconds
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
@@ -108,6 +111,20 @@ def table(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(text: str, path: Path) -> None:
+    """Puts the tables between the two marks of a Markdown file.
+
+    Raises:
+        ValueError: the file lacks the marks.
+    """
+    begin, end = MARKS
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{path} lacks the lines {begin} and {end}.")
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20)
@@ -117,7 +134,8 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="also a folder data set", metavar="DIR")
     parser.add_argument("--folder-pair", help="the pair of it; the first by default", metavar="A-B")
     parser.add_argument("--cpus", type=int, default=1, help="threads of a training")
-    parser.add_argument("--write", type=Path, help="Markdown file to write", metavar="FILE")
+    parser.add_argument("--processes", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--write", type=Path, help="Markdown file to put it into", metavar="FILE")
     flags = parser.parse_args()
     console = Console()
     data = [("shapes", None, flags.shapes_pair)]
@@ -130,20 +148,26 @@ def main() -> None:
                 dataset=dataset,
                 data_root=root,
                 pairs=pair,
-                method=tuple(flags.methods),
+                method=(method,),
                 epochs=flags.epochs,
                 cpus_per_trial=flags.cpus,
                 seed=seed,
             )
+            for method in flags.methods
             for seed in range(flags.seeds)
         ]
+        # What all trainings share is made once, before they run side by side.
+        prepare_studies(options[0], trials=1, sampler="none", both_ways=False)
         shown = f"{dataset if root is None else root.name} {pair or 'first pair'}"
-        title = f"{shown}, {flags.epochs} epochs, {flags.seeds} seeds"
-        parts.append(table(title, measure(options, console)))
+        title = (
+            f"{shown}, {flags.epochs} epochs, {flags.seeds} seeds, "
+            f"{flags.processes} trainings at a time on {flags.cpus} thread each"
+        )
+        parts.append(table(title, measure(options, flags.processes, console)))
     text = "\n".join(parts)
     console.print(text, markup=False, soft_wrap=True)
     if flags.write is not None:
-        flags.write.write_text(text)
+        write(text, flags.write)
 
 
 if __name__ == "__main__":

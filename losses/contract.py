@@ -5,7 +5,7 @@ D embedding size, F backbone features. The two domains may differ in B, N and K.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,11 @@ class MergedPrototypes:
     own_to_merged_K: Tensor
     other_to_merged_K: Tensor
     is_merged_C: Tensor
+
+    def to(self, device: torch.device) -> "MergedPrototypes":
+        """The same on another device."""
+        held = {item.name: getattr(self, item.name).to(device) for item in fields(self)}
+        return replace(self, **held)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class Clustering:
     marginal_K: Tensor | None = None
     merged: MergedPrototypes | None = None
     counterpart_K: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Clustering":
+        """The same on another device."""
+        held = {item.name: getattr(self, item.name) for item in fields(self)}
+        moved = {name: value.to(device) for name, value in held.items() if value is not None}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)

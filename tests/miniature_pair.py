@@ -20,6 +20,7 @@ from search_spaces import search_space
 IMAGE_SIZE, BATCH = 32, 12
 CLASSES = ("bed", "cup", "fan", "pen")
 SMALLER = 5 * len(CLASSES)
+CPU = torch.device("cpu")
 
 
 def write_pair(folder: Path) -> tuple[DatasetIndex, Path]:
@@ -43,7 +44,14 @@ def first_values(method: str, preset: str = "scratch", n: int = SMALLER, **assig
     return get_method(method).resolve(preset, "tiny", {**point, **assigned})
 
 
-def train_pair(method: str, index: DatasetIndex, cache: Path, epochs: int, **assigned):
+def train_pair(
+    method: str,
+    index: DatasetIndex,
+    cache: Path,
+    epochs: int,
+    device: torch.device = CPU,
+    **assigned,
+):
     """A training of the method on the pair, not yet begun; one thread, as many run at once."""
     torch.set_num_threads(1)
     pair = Pair("art", "sketch")
@@ -62,7 +70,7 @@ def train_pair(method: str, index: DatasetIndex, cache: Path, epochs: int, **ass
         epochs=epochs, batch_size=BATCH, image_size=IMAGE_SIZE, precision="fp32", seed=5
     )
     encoder = build_encoder(settings, "random", 3)[0]
-    return PairTraining(recipe, loop, encoder, *frames, torch.device("cpu"))
+    return PairTraining(recipe, loop, encoder, *frames, device)
 
 
 def trial_config(method: str, index: DatasetIndex, scenario: str, **changes) -> TrialConfig:

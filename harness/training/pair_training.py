@@ -26,6 +26,7 @@ from harness.training.clusterings import (
     create_clustering,
 )
 from harness.training.embedding import autocast, embed_domain
+from harness.training.frame_feed import FrameFeed
 from harness.training.memory_bank import follow, overwrite
 from harness.training.optimiser import build_optimiser, set_learning_rate
 from harness.training.readouts import PairFeatures, read_out
@@ -108,6 +109,7 @@ class PairTraining:
         self.settings = settings
         self.device = device
         self.frames = (frames_a, frames_b)
+        self._feed = FrameFeed(self.frames, device)
         self.batch_size = batch_size_for(settings.batch_size, len(frames_a), len(frames_b))
         self.encoder = encoder.to(device)
         self.twin: MomentumTwin | None = None
@@ -219,7 +221,8 @@ class PairTraining:
         self.bank_a_ND, self.bank_b_ND = (bank.to(self.device) for bank in state["banks"])
         z_a_ND, z_b_ND = (z_ND.to(self.device) for z_ND in state["embeddings"])
         self.embeddings = (z_a_ND, z_b_ND)
-        self.clusterings = state["clusterings"]
+        a, b = (tuple(held.to(self.device) for held in side) for side in state["clusterings"])
+        self.clusterings = (a, b)
 
     def _position(self) -> StagePosition:
         return next(
@@ -311,7 +314,8 @@ class PairTraining:
         draws = generator(self.settings.seed, "step", self.epoch, step)
         with record_function("harness.views"):
             query_view, key_view = self._views(index_a_B, index_b_B, draws)
-        index_a_B, index_b_B = index_a_B.to(self.device), index_b_B.to(self.device)
+        index_a_B = index_a_B.to(self.device, non_blocking=True)
+        index_b_B = index_b_B.to(self.device, non_blocking=True)
         key_2BD: Tensor | None = None
         if self.twin is not None and key_view is not None:
             with record_function("harness.key_encoder"):
@@ -366,12 +370,7 @@ class PairTraining:
     def _views(
         self, index_a_B: Tensor, index_b_B: Tensor, draws: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        frames_2B3FF = torch.cat(
-            [
-                frames.frames_N3FF[index_B.to(frames.frames_N3FF.device)]
-                for frames, index_B in zip(self.frames, (index_a_B, index_b_B), strict=True)
-            ]
-        ).to(self.device, non_blocking=True)
+        frames_2B3FF = self._feed(index_a_B, index_b_B)
         size_2B2 = torch.cat([self.frames[0].size_N2[index_a_B], self.frames[1].size_N2[index_b_B]])
         image_size = self.settings.image_size
 

@@ -197,7 +197,10 @@ class ScoredTrial:
             EpochReport.from_json(text).with_labels(from_labels)
             for text, from_labels in zip(state["history"], sealed["history"], strict=True)
         ]
-        self._previous = state["previous"]
+        self._previous = None
+        if state["previous"] is not None:
+            previous_a_ND, previous_b_ND = (z_ND.to(self.device) for z_ND in state["previous"])
+            self._previous = (previous_a_ND, previous_b_ND)
 
     def _report(self, losses: dict[str, float], started: float) -> EpochReport:
         z_a_ND, z_b_ND = self.training.embeddings
