@@ -21,6 +21,9 @@ from harness.errors import UsageError, nearest
 
 SCENARIOS = ("close", "partial", "open")
 
+COUNTERPART = {"partial": "open", "open": "partial"}
+"""{A half, B full} is trained for ``partial`` A to B and for ``open`` B to A alike."""
+
 
 @dataclass(frozen=True, order=True)
 class Pair:
@@ -109,6 +112,19 @@ def domain_subset(
                 )
         kept.append(position_N)
     return kept[0], kept[1]
+
+
+def training_order(scenario: str, pair: tuple[str, str]) -> tuple[str, str]:
+    """The two domains as their training holds them: the one that keeps half of the classes first.
+
+    ``partial`` A to B and ``open`` B to A thus are one and the same training, seeds included; it
+    is scored from its first domain to its second for ``partial``, the other way for ``open``.
+
+    Args:
+        scenario: ``close``, ``partial`` or ``open``.
+        pair: the pair; in ``partial`` and ``open`` query and gallery.
+    """
+    return (pair[1], pair[0]) if _checked(scenario) == "open" else pair
 
 
 def resolve_pairs(

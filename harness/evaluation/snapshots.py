@@ -1,10 +1,11 @@
 """Weights and embeddings of the epochs that a pick may choose.
 
-A trial keeps three at most: the last epoch, the best by the search's objective, the best by the
-labels of the vault. The last one serves the ``paper`` and ``oracle`` rows alone.
+A trial keeps a few: the last epoch, the best by the search's objective, the best by the labels of
+the vault. The last one serves the ``paper`` and ``oracle`` rows alone; where the training serves a
+trial of the other scenario too, there is one for that trial's rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from harness.evaluation.oracle import mean_over_directions
+
+LABEL_ROLES = ("oracle", "counterpart")
+"""What is kept for the sake of labels; a checkpoint holds it in a file of its own."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,30 @@ class SnapshotKeeper:
         self.best: dict[str, float] = {}
 
     def offer(
-        self, epoch: int, objective: float, sealed: str, take: Callable[[], Snapshot]
+        self,
+        epoch: int,
+        objective: float,
+        sealed: str,
+        take: Callable[[], Snapshot],
+        counterpart: str = "",
     ) -> None:
         """Offers a trained epoch; ``take`` is called at most once, and only if it is kept.
 
         Of equal values the earlier epoch stays, as in the picks of the leaderboard.
+
+        Args:
+            epoch: completed epochs.
+            objective: what the search maximises.
+            sealed: metrics from the vault.
+            take: makes the snapshot.
+            counterpart: sealed metrics of the trial of the other scenario, or "".
         """
         roles = ["last"]
-        by_labels = mean_over_directions(sealed, self.first_metric)
-        for role, value in (("objective", objective), ("oracle", by_labels)):
+        values = {"objective": objective}
+        for role, text in zip(LABEL_ROLES, (sealed, counterpart), strict=True):
+            if text:
+                values[role] = mean_over_directions(text, self.first_metric)
+        for role, value in values.items():
             if value == value and value > self.best.get(role, -np.inf):
                 self.best[role] = value
                 roles.append(role)
@@ -66,21 +85,37 @@ class SnapshotKeeper:
         return {snapshot.epoch: snapshot for snapshot in self.held.values()}
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint: plain values and tensors."""
-        return {
-            "best": self.best,
-            "epochs": {role: snapshot.epoch for role, snapshot in self.held.items()},
-            "snapshots": {
-                epoch: (held.weights, torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND))
-                for epoch, held in self.by_epoch().items()
-            },
-        }
+        """For a checkpoint, plain values and tensors: what was kept without a look at labels."""
+        return self._state([role for role in self.held if role not in LABEL_ROLES], set())
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what :meth:`state_dict` gave."""
-        self.best = dict(state["best"])
+    def sealed_state_dict(self) -> dict[str, Any]:
+        """The rest of :meth:`state_dict`: which epochs labels chose, by which figures."""
+        free = {held.epoch for role, held in self.held.items() if role not in LABEL_ROLES}
+        return self._state([role for role in self.held if role in LABEL_ROLES], free)
+
+    def load_state_dict(self, state: dict[str, Any], sealed: dict[str, Any]) -> None:
+        """Takes up what :meth:`state_dict` and :meth:`sealed_state_dict` gave."""
+        self.best = {**state["best"], **sealed["best"]}
         held = {
             epoch: Snapshot(epoch, weights, z_a_ND.numpy(), z_b_ND.numpy())
-            for epoch, (weights, z_a_ND, z_b_ND) in state["snapshots"].items()
+            for part in (state, sealed)
+            for epoch, (weights, z_a_ND, z_b_ND) in part["snapshots"].items()
         }
-        self.held = {role: held[epoch] for role, epoch in state["epochs"].items()}
+        epochs = {**state["epochs"], **sealed["epochs"]}
+        self.held = {role: held[epoch] for role, epoch in epochs.items()}
+
+    def _state(self, roles: Sequence[str], without: Set[int]) -> dict[str, Any]:
+        held = {role: self.held[role] for role in roles}
+        return {
+            "best": {role: self.best[role] for role in roles if role in self.best},
+            "epochs": {role: snapshot.epoch for role, snapshot in held.items()},
+            "snapshots": {
+                shot.epoch: (
+                    shot.weights,
+                    torch.from_numpy(shot.z_a_ND),
+                    torch.from_numpy(shot.z_b_ND),
+                )
+                for shot in held.values()
+                if shot.epoch not in without
+            },
+        }

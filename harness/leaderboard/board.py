@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config import StudyConfig, to_json
+from harness.leaderboard.floors import POOLED, as_floors
 from harness.leaderboard.protocols import ORACLE, Pick, oracle_value, picks
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import SCHEMA_VERSION, metric_names
 from harness.leaderboard.store import parameter_cells
+from harness.methods import get_method
 
 PROTOCOL_ORDER = ("last", "label_free", "transfer", "paper", ORACLE, "floor", "chance")
 
@@ -77,7 +79,12 @@ def study_rows(
                 _metric(pick.epoch, direction, context.primary_metric),
             )
         rows.append(row)
-    return rows + _floor_rows(trials, direction, context)
+    floors = _floor_rows(trials, direction, context)
+    if trials and not get_method(trials[0].config.study.method).trains:
+        rows = as_floors(rows, searched=bool(trials[0].config.searched))
+        named = {row["protocol"] for row in rows}
+        floors = [row for row in floors if row["protocol"] == POOLED and POOLED not in named]
+    return rows + floors
 
 
 def chance_row(
@@ -214,7 +221,7 @@ def _floor_rows(
     record = start.epochs[0]
     query, gallery = ends(start.config.pair, direction)
     rows = []
-    for protocol, metrics in (("floor", record.metrics), ("floor:pooled", record.pooled_metrics)):
+    for protocol, metrics in (("floor", record.metrics), (POOLED, record.pooled_metrics)):
         if direction in metrics:
             rows.append(
                 {

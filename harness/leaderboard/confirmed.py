@@ -18,6 +18,7 @@ EPOCH_RULES = {
     "label_free": "objective",
     "paper": "labels",
     ORACLE: "labels",
+    "floor": "last",
 }
 """How a protocol chooses its epoch, by the part of its name before the colon."""
 
@@ -64,7 +65,8 @@ def confirm_rows(
     made = []
     for row in rows:
         held = dict(row)
-        if row["kind"] == "trained":
+        # Picks of trainings and of methods that train nothing; no floor of an untrained epoch.
+        if row.get("n_seeds"):
             trials = fresh.get(row["trial_id"], ())
             held |= _fresh_cells(row["protocol"], trials, direction, first_metric)
         made.append(held)

@@ -87,6 +87,8 @@ class ResultsStore:
             "confirmations/*",
             "picks",
             "queries",
+            "counterparts/trials/*",
+            "counterparts/picks",
         ):
             for path in self.root.glob(f"{folder}/.*.tmp" if folder else ".*.tmp"):
                 path.unlink(missing_ok=True)

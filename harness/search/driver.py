@@ -21,6 +21,7 @@ from harness.leaderboard.query_files import write_queries
 from harness.leaderboard.records import EpochRecord, Status, TrialRecord, ends, scored_directions
 from harness.leaderboard.store import ResultsStore
 from harness.search.confirmation import ConfirmationQueue
+from harness.search.counterparts import Counterparts
 from harness.search.dataset_search import DatasetSearch
 from harness.search.early_stopping import should_stop
 from harness.search.failure import Failure
@@ -74,6 +75,8 @@ class SearchDriver:
         self._picked = PickedFiles(store.root / "picks", storage)
         study_ids = [plan.config.study_id for plan in plans]
         ended = store.read_trials(study_ids)
+        self._counterparts = Counterparts(store, storage, plans, pairs, context.first_metric)
+        ended += self._counterparts.take(ended, self._in_flight.read(study_ids))
         ended_ids = {record.config.trial_id for record in ended}
         left = []
         if retry_failed:
@@ -142,6 +145,11 @@ class SearchDriver:
     def more_to_come(self) -> bool:
         """Whether there will be trials to hand out though there may be none now."""
         return bool(self.missing or self._unplanned)
+
+    @property
+    def taken(self) -> int:
+        """Trials that another scenario has trained and this run took over."""
+        return self._counterparts.taken
 
     @property
     def running(self) -> int:
@@ -216,6 +224,7 @@ class SearchDriver:
             if report.epoch > 0 and report.epoch not in record.epochs:
                 search.report(record.config, report.epoch, report.objective)
             record.epochs[report.epoch] = opened(report)
+            self._counterparts.report(record.config, report, record.epochs[report.epoch])
         return should_stop(record, self._peers(record), [report.epoch for report in reports])
 
     def take_queries(self, trial_id: str, sealed: Mapping[int | str, str]) -> None:
@@ -251,6 +260,7 @@ class SearchDriver:
         return record
 
     def _end_searched(self, record: TrialRecord) -> None:
+        self._counterparts.end(record)
         self.store.write_trial(record)
         self._in_flight.remove(record.config)
         search = self._search_of(record.config)
@@ -361,6 +371,8 @@ class SearchDriver:
             *self._ledgers.transfer(search.plan.config.study_id, pair),
         ]
         self._picked.update(trials, chosen, is_over=is_over)
+        config = search.plan.config
+        self._counterparts.keep_picked(config, pair, search.winner, is_over=is_over)
 
     def _chance_of(self, pair: Pair) -> Mapping[str, Mapping[str, float]]:
         if pair not in self._chance:

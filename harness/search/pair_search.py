@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import optuna
 
 from harness.config import TrialConfig
+from harness.datasets.scenario import training_order
 from harness.leaderboard.records import TrialRecord
 from harness.search.proposals import Proposals, StudyPlan, WarmSettings
 from harness.search.trial_configs import config_of, outcome_of, proposal_of
@@ -35,7 +36,8 @@ class PairSearch:
         self.pairs = (pair,)
         self.records: dict[Pair, dict[int, TrialRecord]] = {pair: {}}
         self.running: dict[tuple[Pair, int], TrialConfig] = {}
-        self._proposals = Proposals(plan, pair, warm_start)
+        stream = training_order(plan.config.scenario, pair)
+        self._proposals = Proposals(plan, stream, warm_start)
         self._waiting = sorted(in_flight, key=lambda config: config.number)
         for record in sorted(ended, key=lambda record: record.config.number):
             self.records[pair][record.config.number] = record

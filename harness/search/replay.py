@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.store import record_from_rows, trial_rows
-from harness.methods import PairShape, get_method
+from harness.methods import PairShape, get_method, method_names
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search.driver import opened
 from harness.search.failure import Failure
@@ -304,6 +304,11 @@ def _checked(config: TrialConfig, options: TrainOptions) -> TrialConfig:
 
 
 def _refuse_other_code(config: TrialConfig, plugin: PluginFile | None) -> None:
+    if config.study.method_digest and config.study.method not in method_names():
+        raise UsageError(
+            f"The method '{config.study.method}' of the trial {config.trial_id} came from a file "
+            "or a package of yours; name the file by --loss-module FILE, or install the package."
+        )
     method = get_method(config.study.method)
     recipe = method.build(config.params, PairShape(10_000, 10_000, 64))
     if method_digest(method, recipe, plugin) != config.study.method_digest:

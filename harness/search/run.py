@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.config import TrainOptions, TuneOptions, content_hash, plain
+from harness.datasets.scenario import COUNTERPART
 from harness.datasets.verify import verification_table
 from harness.errors import UsageError
 from harness.leaderboard.protocols import is_oracle
@@ -94,6 +95,8 @@ def _search(
         confirm=options.confirm,
     )
     write_config(options, prepared)
+    if driver.taken:
+        console.print(_taken(driver, options.scenario), soft_wrap=True)
     if driver.missing:
         # Ray takes seconds to import and to start: a search that is complete needs neither.
         from harness.search.ray_run import run_search
@@ -159,6 +162,15 @@ def _announcement(driver: SearchDriver, prepared: Prepared) -> str:
     if is_oracle(prepared.plans[0].config.objective):
         return f"{sentence}. The objective reads labels: only paper and oracle rows come of it."
     return f"{sentence}. Figures in brackets come from labels and steer nothing."
+
+
+def _taken(driver: SearchDriver, scenario: str) -> str:
+    many = driver.taken > 1
+    return (
+        f"{driver.taken} trial{'s' if many else ''} of the scenario {COUNTERPART[scenario]} "
+        f"{'are' if many else 'is'} taken over, for {'their' if many else 'its'} training is the "
+        "same."
+    )
 
 
 def _gpu_share(options: TuneOptions, plans: Sequence[StudyPlan]) -> float:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from optuna.trial import TrialState
 
 from harness.config import ParameterValue, TrialConfig
-from harness.datasets.scenario import pair_slug
+from harness.datasets.scenario import training_order
 from harness.leaderboard.records import TrialRecord
 from harness.search.proposals import Outcome, Proposal, StudyPlan
 from harness.search.samplers import directions
 from harness.seeds import derive_seed
+from harness.training.counterpart import make_trial_id
 
 
 def make_trial_config(
@@ -22,12 +23,16 @@ def make_trial_config(
     origin: str,
     is_paper_point: bool,
 ) -> TrialConfig:
-    """The trial of these searched values; seeds are functions of (study seed, pair, number)."""
+    """The trial of these searched values; seeds are functions of (study seed, pair, number).
+
+    Of the pair as it is trained (:func:`harness.datasets.scenario.training_order`): what the
+    scenarios ``partial`` and ``open`` share has the same seeds.
+    """
     study = plan.config
     params = plan.method.resolve(study.preset, plan.source, {**plan.fixed, **searched})
     return TrialConfig(
         study=study,
-        trial_id=f"{study.study_id}.{pair_slug(*pair)}.{number:04d}",
+        trial_id=make_trial_id(study, pair, number),
         number=number,
         pair=pair,
         params=params,
@@ -35,7 +40,7 @@ def make_trial_config(
         origin=origin,
         is_paper_point=is_paper_point,
         init_seed=derive_seed(study.seed, "initial weights"),
-        seed=derive_seed(study.seed, *pair, number, "trial"),
+        seed=derive_seed(study.seed, *training_order(study.scenario, pair), number, "trial"),
     )
 
 

@@ -2,6 +2,9 @@
 
 One folder per trial under ``--storage``. Every start of a run writes under a token of its own, so
 that an orphan worker of a killed driver can never write into the next run's files.
+
+A checkpoint is two files: ``<epoch>.<run token>.pt``, which no label has any part in, and beside it
+``.sealed``, the figures of the vault so far and what they chose.
 """
 
 import os
@@ -26,21 +29,31 @@ def trial_folder(storage: Path, trial_id: str) -> Path:
 
 
 def save_checkpoint(state: dict[str, Any], folder: Path, run_token: str, epoch: int) -> None:
-    """Writes ``<epoch>.<run token>.pt`` by rename and drops this run's earlier one."""
+    """Writes ``<epoch>.<run token>.pt`` by rename and drops this run's earlier one.
+
+    What ``state`` holds under ``sealed`` goes into the file beside it, which is there first: a
+    checkpoint without it counts as none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-    os.close(handle)
-    torch.save(state, name)
-    Path(name).replace(folder / f"{epoch:06d}.{run_token}.pt")
+    path = folder / f"{epoch:06d}.{run_token}.pt"
+    free = {name: value for name, value in state.items() if name != "sealed"}
+    for part, place in ((state.get("sealed", {}), _sealed(path)), (free, path)):
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+        os.close(handle)
+        torch.save(part, name)
+        Path(name).replace(place)
     for old in folder.glob(f"*.{run_token}.pt"):
         if int(old.name.partition(".")[0]) < epoch:
-            old.unlink(missing_ok=True)
+            _drop(old)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The furthest checkpoint of a trial, whichever run wrote it; None without one."""
     for path in sorted(folder.glob("*.pt"), reverse=True):
+        if not _sealed(path).exists():
+            continue
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state["sealed"] = torch.load(_sealed(path), map_location="cpu", weights_only=True)
         return state
     return None
 
@@ -48,7 +61,16 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 def drop_checkpoints(folder: Path) -> None:
     """Removes the checkpoints of a trial; its snapshots stay."""
     for path in folder.glob("*.pt"):
-        path.unlink(missing_ok=True)
+        _drop(path)
+
+
+def _sealed(path: Path) -> Path:
+    return path.with_suffix(".sealed")
+
+
+def _drop(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _sealed(path).unlink(missing_ok=True)
 
 
 def drop_trial(folder: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,14 +18,15 @@ from torch.profiler import record_function
 from harness.config import StudyConfig, TrialConfig
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import pair_frames
-from harness.datasets.scenario import Pair, domain_subset
+from harness.datasets.scenario import Pair, domain_subset, training_order
 from harness.evaluation.oracle import mean_over_directions
 from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
-from harness.evaluation.vault import LabelVault, Sealed
+from harness.evaluation.vault import LabelVault, only_way
 from harness.methods import PairShape, get_method
 from harness.plugins import PluginFile, load_entry_points
 from harness.seeds import derive_seed
 from harness.training.batches import batch_size_for
+from harness.training.counterpart import counterpart_config
 from harness.training.open_set_detection import accepted_queries
 from harness.training.pair_training import LoopSettings, PairTraining
 from harness.training.report import About, EpochReport
@@ -33,6 +34,8 @@ from harness.training.views import frame_size
 from harness.validators import PairEmbeddings, get_validator, score_all
 from harness.versions import versions_json
 from models.encoder import Encoder, EncoderSettings, build_encoder
+
+Held = TypeVar("Held")
 
 VALIDATOR_SEED = 0
 """Samples and reference clusterings are the same for all trials: the ruler does not move."""
@@ -78,13 +81,18 @@ class ScoredTrial:
             data.plugin.load()
         self.config = config
         self.device = device
-        frames_a, frames_b = pair_frames(
-            data.index,
-            Pair(*config.pair),
-            study.scenario,
-            study.scenario_seed,
-            frame_size(study.image_size),
-            data.cache_dir,
+        self._index = data.index
+        self._turned = training_order(study.scenario, config.pair) != config.pair
+        self._has_counterpart = counterpart_config(config) is not None
+        frames_a, frames_b = self._in_order(
+            pair_frames(
+                data.index,
+                Pair(*config.pair),
+                study.scenario,
+                study.scenario_seed,
+                frame_size(study.image_size),
+                data.cache_dir,
+            )
         )
         shape = PairShape(
             len(frames_a),
@@ -115,7 +123,7 @@ class ScoredTrial:
         started = time.perf_counter()
         self.training = PairTraining(recipe, settings, encoder, frames_a, frames_b, device)
         self._start_seconds = time.perf_counter() - started
-        self.vault = pair_vault(data.index, study, config.pair)
+        self.vault = training_vault(data.index, study, config.pair)
         self.keeper = SnapshotKeeper(f"P@{data.index.spec.ks[0]}")
         self.history: list[EpochReport] = []
         self._previous: tuple[Tensor, Tensor] | None = None
@@ -139,15 +147,16 @@ class ScoredTrial:
         report = self._report(losses, started)
         self.history.append(report)
         if report.epoch > 0:
-            self.keeper.offer(report.epoch, report.objective, report.sealed, self._snapshot)
+            self.keeper.offer(
+                report.epoch, report.objective, report.sealed, self._snapshot, report.counterpart
+            )
         return report
 
     def sealed_queries(self) -> dict[int, str]:
         """By epoch the sealed scores of single queries, for the epochs a pick may choose."""
+        vault = pair_vault(self._index, self.config.study, self.config.pair)
         return {
-            epoch: self.vault.score_queries(
-                torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND)
-            )
+            epoch: vault.score_queries(torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND))
             for epoch, held in self.keeper.by_epoch().items()
         }
 
@@ -163,20 +172,31 @@ class ScoredTrial:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that another process needs to go on from the last report."""
+        """Everything that another process needs to go on from the last report.
+
+        What came of labels stands under ``sealed`` alone.
+        """
         return {
             "trial_id": self.config.trial_id,
             "training": self.training.state_dict(),
             "keeper": self.keeper.state_dict(),
-            "history": [report.to_json() for report in self.history],
+            "history": [report.without_labels().to_json() for report in self.history],
             "previous": self._previous,
+            "sealed": {
+                "keeper": self.keeper.sealed_state_dict(),
+                "history": [report.from_labels for report in self.history],
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from :meth:`state_dict`."""
+        sealed = state["sealed"]
         self.training.load_state_dict(state["training"])
-        self.keeper.load_state_dict(state["keeper"])
-        self.history = [EpochReport.from_json(text) for text in state["history"]]
+        self.keeper.load_state_dict(state["keeper"], sealed["keeper"])
+        self.history = [
+            EpochReport.from_json(text).with_labels(from_labels)
+            for text, from_labels in zip(state["history"], sealed["history"], strict=True)
+        ]
         self._previous = None
         if state["previous"] is not None:
             previous_a_ND, previous_b_ND = (z_ND.to(self.device) for z_ND in state["previous"])
@@ -190,8 +210,8 @@ class ScoredTrial:
                 PairEmbeddings(z_a_ND, z_b_ND, previous_a_ND, previous_b_ND, seed=VALIDATOR_SEED)
             )
         with record_function("harness.retrieval"):
-            sealed = self._scored(self.training.embeddings, self.training.detected)
-        sealed_pooled = ""
+            sealed, counterpart = self._scored(self.training.embeddings, self.training.detected)
+        sealed_pooled, counterpart_pooled = "", ""
         seconds = time.perf_counter() - started
         if not self.history:
             pooled_a_NF, pooled_b_NF = self.training.pooled
@@ -199,7 +219,7 @@ class ScoredTrial:
                 torch.nn.functional.normalize(pooled_a_NF, dim=1),
                 torch.nn.functional.normalize(pooled_b_NF, dim=1),
             )
-            sealed_pooled = self._scored(pooled, pooled)
+            sealed_pooled, counterpart_pooled = self._scored(pooled, pooled)
             seconds += self._start_seconds
         return EpochReport(
             epoch=self.training.epoch,
@@ -208,28 +228,48 @@ class ScoredTrial:
             validators=validators,
             sealed=sealed,
             sealed_pooled=sealed_pooled,
+            counterpart=counterpart,
+            counterpart_pooled=counterpart_pooled,
             seconds=seconds,
         )
 
-    def _scored(self, scored: tuple[Tensor, Tensor], detected: tuple[Tensor, Tensor]) -> Sealed:
-        """The vault's sealed metrics; in scenario ``open`` with the verdict on every query."""
+    def _scored(
+        self, scored: tuple[Tensor, Tensor], detected: tuple[Tensor, Tensor]
+    ) -> tuple[str, str]:
+        """The vault's sealed metrics, and those of the counterpart or "".
+
+        With half of the classes on one side the way from the whole domain to the halved one is that
+        of the scenario ``open`` and comes with the verdict on every query.
+        """
+        scenario = self.config.study.scenario
+        if scenario == "close":
+            return self.vault.score(*scored), ""
         accepted: dict[str, Tensor] = {}
-        if self.config.study.scenario == "open":
+        if scenario == "open" or self._has_counterpart:
             clusters = self.config.params.get("K")
-            accepted["ab"] = accepted_queries(
+            half_ND, whole_ND = detected
+            accepted["ba"] = accepted_queries(
                 self.training.recipe,
-                *detected,
+                whole_ND,
+                half_ND,
                 None if clusters is None else int(clusters),
                 derive_seed(self.config.seed, "open set"),
             )
-        return self.vault.score(*scored, accepted=accepted)
+        both = self.vault.score(*scored, accepted=accepted)
+        own, other = ("ba", "ab") if scenario == "open" else ("ab", "ba")
+        return only_way(both, own), only_way(both, other) if self._has_counterpart else ""
+
+    def _in_order(self, of_pair: tuple[Held, Held]) -> tuple[Held, Held]:
+        """From the order of the pair to that of the training, or back."""
+        return (of_pair[1], of_pair[0]) if self._turned else of_pair
 
     def _snapshot(self) -> Snapshot:
         weights = {
             name: tensor.detach().to("cpu", copy=True)
             for name, tensor in self.training.scored_encoder.state_dict().items()
         }
-        z_a_ND, z_b_ND = (z_ND.cpu().numpy().copy() for z_ND in self.training.embeddings)
+        embeddings = self._in_order(self.training.embeddings)
+        z_a_ND, z_b_ND = (z_ND.cpu().numpy().copy() for z_ND in embeddings)
         return Snapshot(self.training.epoch, weights, z_a_ND, z_b_ND)
 
 
@@ -243,6 +283,19 @@ def pair_vault(index: DatasetIndex, study: StudyConfig, pair: tuple[str, str]) -
         subset_b=subset_b,
         directions=("ab", "ba") if study.scenario == "close" else ("ab",),
     )
+
+
+def training_vault(index: DatasetIndex, study: StudyConfig, pair: tuple[str, str]) -> LabelVault:
+    """The labels of a pair in the order of its training, which is scored both ways."""
+    subsets = dict(
+        zip(
+            pair,
+            domain_subset(index, study.scenario, study.scenario_seed, *pair),
+            strict=True,
+        )
+    )
+    a, b = training_order(study.scenario, pair)
+    return LabelVault.of_pair(index, a, b, subset_a=subsets[a], subset_b=subsets[b])
 
 
 def objective_value(objective: str, validators: dict[str, float], sealed: str) -> float:
