@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from test_tune_end_to_end import write_tree
+from command_runs import write_tree
 
 from harness import train, tune
 from harness.errors import UsageError

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 from study_examples import epoch, plan, record
-from test_tune_end_to_end import write_tree
+from command_runs import write_tree
 
 from harness import compare, tune
 from harness.command_line import parse

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from test_tune_end_to_end import write_tree
+from command_runs import write_tree
 
 from harness.config import TuneOptions
 from harness.leaderboard.protocols import picks
