@@ -6,8 +6,8 @@ Every round starts an empty results folder and sends SIGKILL to the driver's who
 a random moment, told by the progress on disk so that it does not depend on the load of the machine:
 one round in six during the start, the others after a random number of trained epochs and a random
 part of the next. Then the same command runs once more to its end, and there must be exactly
-``--trials`` ended trials per pair, none twice, all settings distinct, no epoch twice, nothing left in
-flight, and no trial RUNNING in ``study.db``.
+``--trials`` ended trials per pair, none twice, all settings distinct, no epoch twice, nothing left
+in flight, and no trial RUNNING in ``study.db``.
 """
 
 import argparse

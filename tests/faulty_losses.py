@@ -1,8 +1,8 @@
 """A loss module whose trials fail, die or wait on demand, for the tests of faults.
 
-``source(folder)`` is its text. Every step appends ``case tau epoch process-id`` to ``<folder>/steps``.
-A case fails in its second epoch, after one checkpoint; while the file ``<folder>/hold`` stands,
-every trial waits in the epoch whose number it holds.
+``source(folder)`` is its text. Every step appends ``case tau epoch process-id`` to
+``<folder>/steps``. A case fails in its second epoch, after one checkpoint; while the file
+``<folder>/hold`` stands, every trial waits in the epoch whose number it holds.
 """
 
 from collections import Counter

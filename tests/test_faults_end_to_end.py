@@ -240,9 +240,8 @@ def test_f3_a_killed_search_goes_on_and_counts_every_trial_once(project, stopped
     assert set(frame["status"]) == {"finished"}
     assert not frame.duplicated(["trial_id", "query", "epoch"]).any()
     assert (frame.groupby("trial_id").size() == 8).all()
-    ended = frame.drop_duplicates("trial_id").assign(
-        pair=lambda f: f["trial_id"].str.split(".").str[1]
-    )
+    ended = frame.drop_duplicates("trial_id")
+    ended = ended.assign(pair=ended["trial_id"].str.split(".").str[1])
     assert dict(ended.groupby("pair").size()) == {"Art-Photo": 2, "Art-Clip%2DArt": 2}
     assert not ended.duplicated(["pair", "tau"]).any()
     states = [trial.state.name for trial in stopped["done"][3].values()]
