@@ -1,6 +1,6 @@
-"""A search under Ray Tune whose trials report made-up figures; a process of its own, for Ray's sake.
+"""A search under Ray Tune whose trials report made-up figures: ``search_under_tune.py FOLDER``.
 
-python search_under_tune.py FOLDER
+A process of its own, because Ray stays in the one that started it.
 """
 
 import json

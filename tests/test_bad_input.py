@@ -1,4 +1,4 @@
-"""Bad input: exit code 2 and one clear sentence that says what to do, before anything is trained."""
+"""Bad input: exit code 2 and one sentence that says what to do, before anything is trained."""
 
 import json
 import shutil

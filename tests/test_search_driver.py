@@ -11,6 +11,7 @@ from harness.leaderboard.store import ResultsStore
 from harness.search.driver import SearchDriver
 from harness.search.failure import Failure
 from harness.search.pair_search import PairSearch
+from harness.search.samplers import describe_sampler
 from harness.search.start_points import at_unit, distinct_settings, start_count, start_point
 from harness.training.report import About, EpochReport
 
@@ -124,7 +125,11 @@ def test_f1_f2_failed_is_fail_and_pruned_is_pruned_with_its_last_value(tmp_path)
     """
     search = driver(tmp_path, plan(4))
     finish(search, search.next_trial())
-    finish(search, search.next_trial(), epochs=1)
+    pruned = search.next_trial()
+    for number, value in enumerate((0.1, 0.2, 0.3)):
+        report = EpochReport(epoch=number, objective=value, sealed=SEALED, seconds=0.1)
+        search.report(pruned.trial_id, [report], ABOUT)
+    search.end(pruned.trial_id)
     failed = search.next_trial()
     search.end(failed.trial_id, Failure("ValueError", "no", "x.py:1 f", "trace"))
     nan = search.next_trial()
@@ -136,7 +141,8 @@ def test_f1_f2_failed_is_fail_and_pruned_is_pruned_with_its_last_value(tmp_path)
     storage = f"sqlite:///{tmp_path}/toy/study.db"
     stored = optuna.load_study(study_name=name, storage=storage).trials
     assert [t.state.name for t in stored] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
-    assert stored[1].value == stored[1].intermediate_values[1]
+    assert stored[1].value == 0.3
+    assert stored[1].intermediate_values == {1: 0.2, 2: 0.3}
     # What the sampler learns from is told the same.
     heard = search.searches[0]._proposals._study.trials
     assert [t.state for t in heard] == [t.state for t in stored]
@@ -217,6 +223,17 @@ def test_a_small_space_ends_early_and_tries_every_setting_once(tmp_path):
     configs = run_all(search)
     assert sorted(settings(configs)) == [(2, 0.1), (3, 0.1), (4, 0.1)]
     assert search.searches[0].exhausted
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_f4_extending_a_small_space_tries_every_setting_once(tmp_path, sampler):
+    """Samplers repeat settings by themselves; here the last ones are hard to meet by chance."""
+    small = {"K": IntDistribution(2, 9), "tau": SPACE["tau"].__class__(0.1, 0.1)}
+    described = describe_sampler(sampler)
+    first = run_all(driver(tmp_path, plan(4, space=small, sampler=described)))
+    more = run_all(driver(tmp_path, plan(8, space=small, sampler=described)))
+    assert len(first) == len(more) == 4
+    assert sorted(c.params["K"] for c in [*first, *more]) == list(range(2, 10))
 
 
 def test_the_board_stands_on_disk_with_all_directions(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Results of a search with early stopping; a process of its own, because Ray stays in one."""
+    """Results of a search with early stopping."""
     folder = tmp_path_factory.mktemp("made_up")
     done = subprocess.run(
         [sys.executable, "search_under_tune.py", str(folder)],
