@@ -25,7 +25,7 @@ class FaultyProject(Project):
         own = ("--loss-module", str(self.module), "--method", "faulty")
         return super().command(module, out, *own, *arguments)
 
-    def wait_for(self, condition, process, seconds=240):
+    def wait_for(self, condition, process, seconds=600):
         """Waits until the condition holds; a process that ends before is an error."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -189,17 +189,17 @@ def stopped(project):
     orphans = project.held()
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
-    project.wait_for(lambda: not any(alive(orphan) for orphan in orphans), None, seconds=60)
+    project.wait_for(lambda: not any(alive(orphan) for orphan in orphans), None, seconds=300)
     seen["killed"] = (killed.returncode, in_flight())
 
     project.hold(2)
     interrupted = project.start("tune", "stopped", *STOPPED)
     project.wait_for(lambda: len(project.held()) == 2, interrupted)
     os.killpg(interrupted.pid, signal.SIGINT)
-    shown = interrupted.communicate(timeout=120)[0]
+    shown = interrupted.communicate(timeout=300)[0]
     seen["interrupted"] = (interrupted.returncode, in_flight(), shown, project.study_db("stopped"))
     workers = project.held()
-    project.wait_for(lambda: not any(alive(worker) for worker in workers), None, seconds=60)
+    project.wait_for(lambda: not any(alive(worker) for worker in workers), None, seconds=300)
 
     project.hold(2)
     late = project.run("tune", "stopped", *STOPPED, "--time-budget", "10s")
