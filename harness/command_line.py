@@ -2,16 +2,15 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from harness.config import TrainOptions, from_json
+from harness.config import TrainOptions
+from harness.config_file import read_config_file
 from harness.errors import UsageError, nearest
 
 Options = TypeVar("Options", bound=TrainOptions)
@@ -63,7 +62,7 @@ def parse(
     rest = argparse.Namespace(**{k: v for k, v in given.items() if k not in names})
     base = kind()
     if "config" in explicit:
-        base = _read_config(kind, explicit["config"])
+        base = read_config_file(kind, explicit["config"])
     return dataclasses.replace(base, **explicit), rest
 
 
@@ -100,24 +99,6 @@ def _plain_type(hint: Any) -> Any:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _read_config(kind: type[Options], path: Path) -> Options:
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UsageError(
-            f"The configuration {path} cannot be read ({error.strerror}); give --config the JSON "
-            "file that a run has written."
-        ) from error
-    try:
-        held = json.loads(text)
-        known = {item.name for item in dataclasses.fields(kind)}
-        return from_json(kind, json.dumps({k: v for k, v in held.items() if k in known}))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"The configuration {path} is not one that a run has written ({error})."
-        ) from error
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:

@@ -1,13 +1,15 @@
-"""Bad input: one clear sentence that says what to do, before anything is trained."""
+"""Bad input: exit code 2 and one sentence that says what to do, before anything is trained."""
 
+import json
 import shutil
+import sys
 
 import pytest
 import torch
-from test_tune_end_to_end import write_tree
+from command_runs import write_tree
 
-from harness import train, tune
-from harness.errors import UsageError
+from harness import compare, train, tune
+from harness.command_line import USAGE, run
 
 
 @pytest.fixture
@@ -16,21 +18,27 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def refused(tmp_path, data, monkeypatch):
+def refused(tmp_path, data, monkeypatch, capsys):
     """Calls a command and gives the sentence it refuses with; nothing may have been written."""
     monkeypatch.delenv("HARNESS_DATA_ROOT", raising=False)
 
-    def call(*arguments, command=tune, dataset="folder", root=True):
+    def call(*arguments, command=tune, dataset="folder", root=True, listed=0):
         given = ["--dataset", dataset, "--image-size", "32", "--epochs", "1"]
         given += ["--cache-dir", str(tmp_path / "cache")]
         if "--out" not in arguments:
             given += ["--out", str(tmp_path / "out")]
         if root:
             given += ["--data-root", str(data)]
-        with pytest.raises(UsageError) as error:
-            command.main([*given, *arguments])
-        sentence = str(error.value)
-        assert "Traceback" not in sentence
+        monkeypatch.setattr(sys, "argv", ["harness", *given, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            run(command.main)
+        assert stop.value.code == USAGE
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.out
+        assert shown.err.startswith("error: ")
+        sentence = shown.err.removeprefix("error: ").removesuffix("\n")
+        assert sentence.count("\n") == listed
+        assert sentence[-1] in ".?" or listed
         assert not (tmp_path / "out" / "colours" / "trials").exists()
         return sentence
 
@@ -73,6 +81,12 @@ def test_a_domain_without_images(refused, data):
         (("--set", "K=two"), "int"),
         (("--backbone", "resnet81"), "resnet18"),
         (("--sampler", "tpee"), "'tpe'"),
+        (("--scenario", "closed"), "'partial'"),
+        (("--scope", "pairs"), "'dataset'"),
+        (("--trial", "3"), "'--trials'"),
+        (("--pairs", "Art"), "Art"),
+        (("--pairs", "Art-Art"), "Art"),
+        (("--gpus-per-trial", "0"), "--gpus-per-trial must be above 0"),
         (("--space", "K=5"), "LOW:HIGH"),
         (("--space", "Kk=2:5"), "'K'"),
         (("--time-budget", "soon"), "30m"),
@@ -106,8 +120,8 @@ def test_a_range_of_k_above_the_smaller_domain(refused):
 
 def test_a_corrupt_image_is_named_with_its_reason(refused, data):
     (data / "Photo" / "red" / "0.png").write_bytes(b"\x89PNG not really")
-    sentence = refused()
-    assert "Photo/red/0.png" in sentence
+    sentence = refused(listed=1)
+    assert "\n  Photo/red/0.png: " in sentence
     assert "--skip-unreadable" in sentence
 
 
@@ -132,5 +146,43 @@ def test_train_wants_one_pair(refused):
     assert "--pairs" in refused("--pairs", "all", command=train)
 
 
+def test_a_comparison_takes_two_methods(refused):
+    assert "two methods" in refused("--methods", "ucdir", command=compare)
+
+
 def test_config_that_is_missing(refused, tmp_path):
     assert "none.json" in refused("--config", str(tmp_path / "none.json"))
+
+
+@pytest.mark.parametrize(
+    ("held", "sentence"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "no JSON object"),
+        ({"epoch": 3}, "unknown key 'epoch'. Did you mean 'epochs'?"),
+        ({"trials": "three"}, "'trials' takes a whole number or null, not \"three\""),
+        ({"trials": 2.5}, "'trials' takes a whole number or null, not 2.5"),
+        ({"trials": True}, "'trials' takes a whole number or null, not true"),
+        ({"seed": None}, "'seed' takes a whole number, not null"),
+        ({"method": "ucdir"}, "'method' takes a list of texts, not \"ucdir\""),
+        ({"set": ["K=3", 5]}, "'set' takes a list of texts"),
+        ({"retry_failed": 1}, "'retry_failed' takes true or false, not 1"),
+        ({"storage": 3}, "'storage' takes a path as text or null, not 3"),
+        ({"scenario": "closed"}, "'scenario' cannot be 'closed'. Did you mean 'close'?"),
+        ({"trials": 0}, "--trials must be at least 1"),
+    ],
+)
+def test_a_bad_config_is_never_taken_in_part(refused, tmp_path, held, sentence):
+    path = tmp_path / "run.json"
+    path.write_text(held if isinstance(held, str) else json.dumps(held))
+    assert sentence in refused("--config", str(path))
+
+
+def test_other_images_under_the_name_of_a_data_set(refused, data, tmp_path):
+    held = tmp_path / "out" / "colours"
+    held.mkdir(parents=True)
+    earlier = {"fingerprint": "0" * 64, "domains": {"Art": [7, "digest"]}}
+    (held / "dataset.json").write_text(json.dumps(earlier))
+    sentence = refused()
+    assert "Art (7 images then, 9 now)" in sentence
+    assert "--out" in sentence

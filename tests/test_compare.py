@@ -5,9 +5,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from command_runs import write_tree
 from rich.console import Console
 from study_examples import epoch, plan, record
-from test_tune_end_to_end import write_tree
 
 from harness import compare, tune
 from harness.command_line import parse

@@ -82,7 +82,7 @@ def test_f1_a_trial_whose_objective_is_nan_is_stopped_at_the_next_rung():
     assert should_stop(at(9, float("nan"), rung), [])
 
 
-def test_a_rung_that_a_kill_hid_is_judged_after_the_restart():
+def test_f3_a_rung_that_a_kill_hid_is_judged_after_the_restart():
     rung = rungs_of(trial(0))[0]
     peers = [at(n, 0.9, rung) for n in range(5)]
     late = trial(9, epoch(rung, 0.0, 1, 1), epoch(rung + 1, 0.95, 1, 1))

@@ -18,7 +18,7 @@ def read(folder):
     return pd.read_parquet(folder / "toy" / "failures.parquet")
 
 
-def test_a_failure_is_in_the_file_as_soon_as_the_trial_ended(tmp_path):
+def test_f6_a_trial_that_failed_before_its_first_report_is_in_the_ledger_at_once(tmp_path):
     search = driver(tmp_path, plan(3))
     finish(search, search.next_trial())
     config = search.next_trial()
@@ -49,7 +49,8 @@ def test_without_failures_the_file_is_there_with_its_columns(tmp_path):
     assert str(read(tmp_path)["when"].dtype) == "datetime64[us, UTC]"
 
 
-def test_a_trial_that_finishes_after_all_vanishes(tmp_path):
+def test_f6_a_trial_that_finishes_after_all_vanishes(tmp_path):
+    """Tune leaves the error file of a retried trial in its folder, even when it has finished."""
     search = driver(tmp_path, plan(2))
     failed = search.next_trial()
     search.end(failed.trial_id, FAILURE)

@@ -176,7 +176,7 @@ def test_a_trial_file_gives_the_same_trial_back(tmp_path):
     assert (by_trial.size() == by_trial["epoch"].nunique() * 2).all()
 
 
-def test_a_trial_that_failed_before_its_first_epoch_has_one_row_per_direction(tmp_path):
+def test_f6_a_trial_that_failed_before_its_first_epoch_has_one_row_per_direction(tmp_path):
     store = ResultsStore(tmp_path, "toy", (1, 5, 15))
     store.open_for_writing(toy_index())
     failed = record(0, status="failed")

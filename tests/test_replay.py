@@ -1,9 +1,6 @@
 """A tiny real training of coloured squares, replayed from its file."""
 
 import json
-import subprocess
-import sys
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +10,9 @@ import torch
 from PIL import Image
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.config import TrialConfig, from_json, to_json
-from harness.datasets.frame_store import prepare
-from harness.datasets.registry import open_dataset
 from harness.errors import UsageError
 from harness.search.replay import find_trial_file
 from harness.train import main
-from harness.training.scored_trial import ScoredTrial, TrialData
-from harness.training.views import frame_size
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
@@ -139,49 +131,3 @@ def test_a_flag_that_the_row_decides_is_refused(trained):
         main(flags(folder, "--replay", path.stem, "--epochs", "9"))
     with pytest.raises(UsageError, match="belongs to the data set"):
         main(flags(folder, "--replay", path.stem, "--dataset", "pacs"))
-
-
-def trial_data(folder) -> TrialData:
-    index = open_dataset("folder", folder / "squares", folder / "cache")
-    names = [domain.name for domain in index.domains]
-    index = prepare(index, names, frame_size(32), folder / "cache")
-    return TrialData(index, folder / "cache")
-
-
-def history(config, data):
-    """Every report of a training, without its seconds, and the weights it ends with."""
-    trial = ScoredTrial(config, data, torch.device("cpu"))
-    reports = []
-    while not trial.done:
-        reports.append(replace(trial.next_report(), seconds=0.0).to_json())
-    weights = trial.training.scored_encoder.state_dict()
-    return reports, {name: tensor.clone() for name, tensor in weights.items()}
-
-
-def test_the_second_trial_of_a_process_is_that_of_a_fresh_one(trained, tmp_path):
-    """A reused process leaves no state behind (field-notes F11)."""
-    folder, path = trained
-    config = from_json(TrialConfig, pq.ParquetFile(path).read().to_pylist()[0]["config_json"])
-    other = replace(config, seed=config.seed + 1, params={**config.params, "K": 2})
-    data = trial_data(folder)
-    torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002 - the global state that must not matter
-    history(other, data)
-    reports, weights = history(config, data)
-    (tmp_path / "config.json").write_text(to_json(config))
-    script = (
-        "import json, sys, torch; from pathlib import Path; "
-        "from test_replay import history, trial_data; "
-        "from harness.config import TrialConfig, from_json; "
-        "config = from_json(TrialConfig, Path(sys.argv[1], 'config.json').read_text()); "
-        "reports, weights = history(config, trial_data(Path(sys.argv[2]))); "
-        "torch.save([reports, weights], Path(sys.argv[1], 'fresh.pt'))"
-    )
-    subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), str(folder)],
-        cwd=__file__.rpartition("/")[0],
-        check=True,
-    )
-    fresh_reports, fresh_weights = torch.load(tmp_path / "fresh.pt", weights_only=True)
-    assert reports == fresh_reports
-    assert all(torch.equal(weights[name], fresh_weights[name]) for name in weights)

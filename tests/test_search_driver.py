@@ -11,6 +11,7 @@ from harness.leaderboard.store import ResultsStore
 from harness.search.driver import SearchDriver
 from harness.search.failure import Failure
 from harness.search.pair_search import PairSearch
+from harness.search.samplers import describe_sampler
 from harness.search.start_points import at_unit, distinct_settings, start_count, start_point
 from harness.training.report import About, EpochReport
 
@@ -73,13 +74,14 @@ def test_pairs_are_served_in_turn(tmp_path):
     assert search.next_trial() is None
 
 
-def test_proposals_are_a_function_of_the_seed(tmp_path):
+def test_f5_proposals_are_a_function_of_the_seed(tmp_path):
     first = settings(run_all(driver(tmp_path / "1", plan(8))))
     assert first == settings(run_all(driver(tmp_path / "2", plan(8))))
     assert first != settings(run_all(driver(tmp_path / "3", plan(8, seed=1))))
 
 
-def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
+def test_f3_f5_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
+    """A sampler that is seeded once would begin its stream of draws anew after the restart."""
     whole = settings(run_all(driver(tmp_path / "whole", plan(8))))
     search = driver(tmp_path / "cut", plan(8))
     for _ in range(4):
@@ -96,7 +98,8 @@ def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path)
     assert list(zip(ended["K"], ended["tau"], strict=True)) == whole
 
 
-def test_the_same_command_again_trains_nothing_and_more_trials_extend(tmp_path):
+def test_f4_the_same_command_trains_nothing_and_extending_repeats_no_configuration(tmp_path):
+    """With the same study and seed, Tune's own searcher proposes the same values once more."""
     run_all(driver(tmp_path, plan(4)))
     assert run_all(driver(tmp_path, plan(4))) == []
     more = run_all(driver(tmp_path, plan(9)))
@@ -106,7 +109,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_extend(tmp_path):
     assert not frame.duplicated(["K", "tau"]).any()
 
 
-def test_a_driver_that_died_between_file_and_ledger_counts_the_trial_once(tmp_path):
+def test_f3_a_driver_that_died_between_file_and_ledger_counts_the_trial_once(tmp_path):
     search = driver(tmp_path, plan(2))
     config = search.next_trial()
     finish(search, config)
@@ -116,10 +119,17 @@ def test_a_driver_that_died_between_file_and_ledger_counts_the_trial_once(tmp_pa
     assert [c.number for c in run_all(search)] == [1]
 
 
-def test_study_db_hears_the_truth_and_holds_no_running_trial(tmp_path):
+def test_f1_f2_failed_is_fail_and_pruned_is_pruned_with_its_last_value(tmp_path):
+    """Tune's own searcher leaves NaN trials RUNNING and records pruned ones as COMPLETE, with
+    the value of the report before the last.
+    """
     search = driver(tmp_path, plan(4))
     finish(search, search.next_trial())
-    finish(search, search.next_trial(), epochs=1)
+    pruned = search.next_trial()
+    for number, value in enumerate((0.1, 0.2, 0.3)):
+        report = EpochReport(epoch=number, objective=value, sealed=SEALED, seconds=0.1)
+        search.report(pruned.trial_id, [report], ABOUT)
+    search.end(pruned.trial_id)
     failed = search.next_trial()
     search.end(failed.trial_id, Failure("ValueError", "no", "x.py:1 f", "trace"))
     nan = search.next_trial()
@@ -131,8 +141,9 @@ def test_study_db_hears_the_truth_and_holds_no_running_trial(tmp_path):
     storage = f"sqlite:///{tmp_path}/toy/study.db"
     stored = optuna.load_study(study_name=name, storage=storage).trials
     assert [t.state.name for t in stored] == ["COMPLETE", "PRUNED", "FAIL", "FAIL"]
-    assert stored[1].value == stored[1].intermediate_values[1]
-    # What the sampler learns from is told the same (field-notes F2).
+    assert stored[1].value == 0.3
+    assert stored[1].intermediate_values == {1: 0.2, 2: 0.3}
+    # What the sampler learns from is told the same.
     heard = search.searches[0]._proposals._study.trials
     assert [t.state for t in heard] == [t.state for t in stored]
     assert heard[1].value == stored[1].value
@@ -176,7 +187,8 @@ def test_study_db_is_made_whole_from_the_trial_files(tmp_path):
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 3
 
 
-def test_a_failed_trial_keeps_its_cause(tmp_path):
+def test_f6_a_trial_that_fails_before_its_first_report_keeps_its_cause(tmp_path):
+    """Tune's own table of results has no row for a trial without a report."""
     search = driver(tmp_path, plan(1))
     config = search.next_trial()
     search.restarted(config.trial_id)
@@ -192,7 +204,7 @@ def test_a_failed_trial_keeps_its_cause(tmp_path):
     assert row["attempts"] == 2
 
 
-def test_reports_of_a_restarted_trial_replace_the_earlier_ones(tmp_path):
+def test_f3_reports_of_a_restarted_trial_replace_the_earlier_ones(tmp_path):
     search = driver(tmp_path, plan(1))
     config = search.next_trial()
     reports = [EpochReport(epoch=e, objective=0.1, sealed=SEALED, seconds=1.0) for e in range(4)]
@@ -211,6 +223,17 @@ def test_a_small_space_ends_early_and_tries_every_setting_once(tmp_path):
     configs = run_all(search)
     assert sorted(settings(configs)) == [(2, 0.1), (3, 0.1), (4, 0.1)]
     assert search.searches[0].exhausted
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_f4_extending_a_small_space_tries_every_setting_once(tmp_path, sampler):
+    """Samplers repeat settings by themselves; here the last ones are hard to meet by chance."""
+    small = {"K": IntDistribution(2, 9), "tau": SPACE["tau"].__class__(0.1, 0.1)}
+    described = describe_sampler(sampler)
+    first = run_all(driver(tmp_path, plan(4, space=small, sampler=described)))
+    more = run_all(driver(tmp_path, plan(8, space=small, sampler=described)))
+    assert len(first) == len(more) == 4
+    assert sorted(c.params["K"] for c in [*first, *more]) == list(range(2, 10))
 
 
 def test_the_board_stands_on_disk_with_all_directions(tmp_path):

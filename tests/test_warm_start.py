@@ -76,7 +76,7 @@ def test_without_the_flag_pairs_are_served_in_turn_and_nothing_is_warm(tmp_path)
     assert {c.origin for c in configs} == {"start", "proposed"}
 
 
-def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
+def test_f5_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
     held = plan(5, warm_start=True)
     whole = run_all(driver(tmp_path / "whole", held, pairs=PAIRS))
     assert "warm" in {config.origin for config in whole}
@@ -99,7 +99,7 @@ def test_pairs_of_an_earlier_run_count_as_finished(tmp_path):
     assert later[2].origin == "warm"
 
 
-def test_more_trials_later_add_no_further_warm_ones_and_repeat_nothing(tmp_path):
+def test_f4_more_trials_later_add_no_further_warm_ones_and_repeat_nothing(tmp_path):
     configs = run_all(driver(tmp_path, plan(4, warm_start=True), pairs=PAIRS))
     configs += run_all(driver(tmp_path, plan(7, warm_start=True), pairs=PAIRS))
     assert len(configs) == 14

@@ -1,7 +1,7 @@
 """Where Ray runs: started here for one search, or a cluster that is there already.
 
 This module is imported before anything imports ray, which reads the variables set below (how much
-it says, and whether it presents a token) when it is imported.
+it says, whether it presents a token, how nice its processes are) when it is imported.
 """
 
 import importlib.util
@@ -30,6 +30,9 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would start its processes 15 levels of niceness below the command, and beside any other
+    # load of the machine the trials would starve.
+    "RAY_worker_niceness": "0",
 }
 OF_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)
 """Those that matter in the processes that train."""
