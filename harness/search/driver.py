@@ -35,7 +35,10 @@ from harness.training.checkpoint import drop_trial, trial_folder
 from harness.training.report import About, EpochReport
 
 BOARD_INTERVAL = 3.0
-"""Seconds between two writes of leaderboards while the search runs."""
+"""Seconds between two writes of leaderboards while the search runs, at least."""
+
+BOARD_SHARE = 0.1
+"""Largest share of the time that goes into leaderboards while the search runs."""
 
 
 class SearchDriver:
@@ -126,7 +129,7 @@ class SearchDriver:
             self._studies.reconcile(search)
         self._running: dict[str, TrialRecord] = {}
         self._dirty: set[Pair] = set(pairs)
-        self._boards_written = 0.0
+        self._boards_due = 0.0
         self._unplanned = list(self.searches) if confirm else []
         self._plan_confirmations()
 
@@ -243,7 +246,7 @@ class SearchDriver:
         self._dirty |= {pair, *self._search_of(record.config).pairs}
         self.ended_now.append(record)
         self.on_end(record)
-        if time.monotonic() - self._boards_written > BOARD_INTERVAL:
+        if time.monotonic() >= self._boards_due:
             self.write_boards()
         return record
 
@@ -272,6 +275,7 @@ class SearchDriver:
         """Writes the leaderboards of the pairs in which something ended since the last time, or
         whose transfer pick another pair's trials have changed.
         """
+        started = time.monotonic()
         for study_id, changed in self._ledgers.changed_transfers():
             for search in self.searches:
                 if changed in search.pairs and search.plan.config.study_id == study_id:
@@ -281,7 +285,8 @@ class SearchDriver:
             self._boards.write_pair(pair, [s for s in self.searches if pair in s.pairs])
         self._dirty.clear()
         self._ledgers.write()
-        self._boards_written = time.monotonic()
+        now = time.monotonic()
+        self._boards_due = now + max(BOARD_INTERVAL, (now - started) / BOARD_SHARE)
 
     def finish(self) -> None:
         """Writes everything anew at the end of a run, however it ended.
