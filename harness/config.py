@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -281,9 +281,27 @@ def from_json(kind: type[Configuration], text: str) -> Configuration:
     return built
 
 
+def trial_from_json(text: str) -> TrialConfig:
+    """The trial that :func:`to_json` wrote; trials of one study share the study's object."""
+    held = json.loads(text)
+    held["study"] = _study_of(json.dumps(held["study"]))
+    built: TrialConfig = _build(TrialConfig, held)
+    return built
+
+
+@lru_cache(maxsize=256)
+def _study_of(text: str) -> StudyConfig:
+    return from_json(StudyConfig, text)
+
+
+_type_hints = cache(typing.get_type_hints)
+
+
 def _build(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
+        if isinstance(value, kind):
+            return value
+        hints = _type_hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")

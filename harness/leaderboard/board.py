@@ -11,7 +11,7 @@ from harness.leaderboard.floors import POOLED, as_floors
 from harness.leaderboard.protocols import ORACLE, Pick, oracle_value, picks
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import SCHEMA_VERSION, metric_names
-from harness.leaderboard.store import parameter_cells
+from harness.leaderboard.trial_file import parameter_cells
 from harness.methods import get_method
 
 PROTOCOL_ORDER = ("last", "label_free", "transfer", "paper", ORACLE, "floor", "chance")

@@ -24,7 +24,7 @@ from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.start_trials import Pair, finished_by_setting
-from harness.leaderboard.store import write_table
+from harness.leaderboard.store import table_of, write_table
 from harness.validators import get_validator, validator_names
 
 FILE = "validators.parquet"
@@ -206,7 +206,7 @@ def write_judges(root: Path, study_ids: Iterable[str], rows: Iterable[Mapping[st
     path, anew = root / FILE, set(study_ids)
     held = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
     kept = [row for row in held if row["study_id"] not in anew]
-    table = pa.Table.from_pylist([*kept, *map(_without_nan, rows)], schema=SCHEMA)
+    table = table_of([*kept, *map(_without_nan, rows)], SCHEMA)
     write_table(table, path)
 
 

@@ -5,6 +5,7 @@ included: pandas silently drops columns that the first file of a folder lacks, a
 files disagree on a type (field-notes F8).
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -173,4 +174,11 @@ def _schema_of(columns: tuple[tuple[str, pa.DataType], ...]) -> pa.Schema:
         }
     )
     metadata: Any = pa.Table.from_pandas(empty, preserve_index=False).schema.metadata
-    return schema.with_metadata(metadata)
+    described = json.loads(metadata[b"pandas"])
+    # Numbers and texts need no word, and every file carries what is said here.
+    described["columns"] = [
+        column
+        for column in described["columns"]
+        if column["numpy_type"] not in ("float64", "str", "object")
+    ]
+    return schema.with_metadata({b"pandas": json.dumps(described).encode()})

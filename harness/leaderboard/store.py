@@ -4,7 +4,6 @@ Files appear by rename, whole or not at all. One driver at a time: a lock file s
 """
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,21 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from harness.config import TrialConfig, content_hash, from_json, to_json
+from harness.config import TrialConfig, content_hash
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
-from harness.leaderboard.records import EpochRecord, TrialRecord, ends
-from harness.leaderboard.schema import (
-    SCHEMA_VERSION,
-    board_schema,
-    loss_columns,
-    metric_names,
-    parameter_column,
-    parameter_columns,
-    trial_schema,
-)
-from harness.validators import validator_names
+from harness.leaderboard.records import TrialRecord
+from harness.leaderboard.schema import board_schema, trial_schema
+from harness.leaderboard.trial_file import read_record, trial_rows, with_record
 
 
 class ResultsStore:
@@ -133,8 +124,9 @@ class ResultsStore:
 
     def write_trial(self, record: TrialRecord) -> None:
         """Writes an ended trial's file."""
-        table = pa.Table.from_pylist(trial_rows(record), schema=trial_schema(self.ks))
-        write_table(table, self.trial_path(record.config))
+        table = table_of(trial_rows(record), trial_schema(self.ks))
+        with replacing(self.trial_path(record.config)) as temporary:
+            temporary.write_bytes(with_record(parquet_bytes(table), record, self.ks))
 
     def read_trials(
         self, study_ids: Iterable[str] | None = None, *, kind: str = "trials"
@@ -151,8 +143,7 @@ class ResultsStore:
 
     def read_trial(self, path: Path) -> TrialRecord:
         """The trial of one file."""
-        rows = pq.ParquetFile(path).read(use_threads=False).to_pylist()
-        return record_from_rows(rows, self.ks)
+        return read_record(path.read_bytes(), self.ks)
 
     def find_trial(self, trial_id: str) -> TrialRecord | None:
         """The trial of that id, or None."""
@@ -167,15 +158,52 @@ class ResultsStore:
 
     def write_board(self, query: str, gallery: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes a leaderboard."""
-        table = pa.Table.from_pylist(list(rows), schema=board_schema(self.ks))
-        write_table(table, self.board_path(query, gallery))
+        write_table(table_of(rows, board_schema(self.ks)), self.board_path(query, gallery))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The table of rows under a schema; a cell that a row lacks is null.
+
+    ``Table.from_pylist`` looks every row up for every column, most of which no row has.
+    """
+    named = {name for row in rows for name in row}
+    arrays = [
+        pa.array([row.get(field.name) for row in rows], field.type)
+        if field.name in named
+        else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file.
+
+    Our files have many columns and few rows: what is written once per column weighs more than the
+    values. So there are neither statistics nor dictionaries, nor the Arrow schema a second time
+    (Parquet's own types say all of it), and only texts, which repeat, are compressed.
+    """
+    texts = {field.name for field in table.schema if field.type == pa.string()}
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression={n: "snappy" if n in texts else "none" for n in table.column_names},
+        use_dictionary=False,
+        write_statistics=False,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table)
+        # What pandas has to know goes with the Arrow schema unless it is written by hand.
+        notes = table.schema.metadata or {}
+        writer.add_key_value_metadata({k.decode(): v.decode() for k, v in notes.items()})
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes a Parquet file by rename: a reader sees the old file or the new one."""
     with replacing(path) as temporary:
-        # Statistics of some 150 columns would be most of a small file, and nobody reads them.
-        pq.write_table(table, temporary, compression="zstd", write_statistics=False)
+        temporary.write_bytes(parquet_bytes(table))
 
 
 class replacing:
@@ -197,127 +225,3 @@ class replacing:
             self._temporary.replace(self._path)
         else:
             self._temporary.unlink(missing_ok=True)
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
-
-
-def trial_rows(record: TrialRecord) -> list[dict[str, Any]]:
-    """Rows of a trial's file: every report in every scored direction, or one without epoch."""
-    config = record.config
-    study = config.study
-    shared: dict[str, Any] = {
-        "trial_id": config.trial_id,
-        "study_id": study.study_id,
-        "status": record.status,
-        "method": study.method,
-        "scenario": study.scenario,
-        **parameter_cells(config),
-        "seed": config.seed,
-        "number": config.number,
-        "attempts": record.attempts,
-        "batch_size": record.batch_size or study.batch_size,
-        "epochs": study.epochs,
-        "image_size": study.image_size,
-        "backbone": study.backbone,
-        "weights": study.weights_name,
-        "preset": study.preset,
-        "objective": study.objective,
-        "precision": study.precision,
-        "notes": "\n".join(record.notes),
-        "host": record.host,
-        "device": record.device,
-        "error_type": record.error_type or None,
-        "error_last_line": record.error_last_line or None,
-        "error_frame": record.error_frame or None,
-        "error_trace": record.error_trace or None,
-        "dataset": study.dataset,
-        "fingerprint": study.fingerprint,
-        "config_json": to_json(config),
-        "schema_version": SCHEMA_VERSION,
-        "versions": record.versions or None,
-    }
-    rows = []
-    reports: list[EpochRecord | None] = [record.epochs[epoch] for epoch in sorted(record.epochs)]
-    for report in reports or [None]:
-        for direction in record.directions:
-            query, gallery = ends(config.pair, direction)
-            row = {**shared, "query": query, "gallery": gallery}
-            if report is not None:
-                row |= _report_cells(report, direction)
-            rows.append(row)
-    return rows
-
-
-def parameter_cells(config: TrialConfig) -> dict[str, Any]:
-    """The parameter columns of a row."""
-    columns = parameter_columns()
-    cells: dict[str, Any] = {"params": json.dumps(dict(config.params), sort_keys=True)}
-    for name, value in config.params.items():
-        if (column := parameter_column(name)) in columns:
-            cells[column] = value
-    return cells
-
-
-def _report_cells(report: EpochRecord, direction: str) -> dict[str, Any]:
-    cells: dict[str, Any] = {
-        "epoch": report.epoch,
-        "objective_value": _finite(report.objective),
-        "seconds": report.seconds,
-    }
-    cells |= {name: _finite(v) for name, v in report.metrics.get(direction, {}).items()}
-    cells |= {
-        f"pooled.{name}": _finite(value)
-        for name, value in report.pooled_metrics.get(direction, {}).items()
-    }
-    cells |= {f"validator.{name}": _finite(v) for name, v in report.validators.items()}
-    cells |= {f"loss.{name}": _finite(v) for name, v in report.losses.items()}
-    return cells
-
-
-def record_from_rows(rows: Sequence[Mapping[str, Any]], ks: Sequence[int]) -> TrialRecord:
-    """The trial whose file holds these rows."""
-    first = rows[0]
-    record = TrialRecord(
-        config=from_json(TrialConfig, first["config_json"]),
-        status=first["status"],
-        attempts=first["attempts"],
-        host=first["host"] or "",
-        device=first["device"] or "",
-        batch_size=first["batch_size"] or 0,
-        notes=tuple(filter(None, (first["notes"] or "").split("\n"))),
-        versions=first.get("versions") or "",
-        error_type=first["error_type"] or "",
-        error_last_line=first["error_last_line"] or "",
-        error_frame=first["error_frame"] or "",
-        error_trace=first["error_trace"] or "",
-    )
-    names = metric_names(ks)
-    grouped: dict[int, dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["epoch"] is not None:
-            direction = "ab" if row["query"] == record.config.pair[0] else "ba"
-            grouped.setdefault(row["epoch"], {})[direction] = row
-    for epoch, by_direction in grouped.items():
-        row = next(iter(by_direction.values()))
-        record.epochs[epoch] = EpochRecord(
-            epoch=epoch,
-            objective=math.nan if row["objective_value"] is None else row["objective_value"],
-            losses=_present(row, loss_columns(), "loss."),
-            validators=_present(
-                row, [f"validator.{name}" for name in validator_names()], "validator."
-            ),
-            metrics={held: _present(r, names) for held, r in by_direction.items()},
-            pooled_metrics={
-                held: cells
-                for held, r in by_direction.items()
-                if (cells := _present(r, [f"pooled.{name}" for name in names], "pooled."))
-            },
-            seconds=row["seconds"],
-        )
-    return record
-
-
-def _present(row: Mapping[str, Any], names: Iterable[str], prefix: str = "") -> dict[str, float]:
-    return {name.removeprefix(prefix): row[name] for name in names if row.get(name) is not None}

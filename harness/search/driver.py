@@ -9,23 +9,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from harness.config import TrialConfig
 from harness.datasets.contract import DatasetIndex
 from harness.evaluation.vault import unseal
-from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
-from harness.leaderboard.confirmed import confirm_rows
-from harness.leaderboard.protocols import Pick, picks
+from harness.leaderboard.board import BoardContext
+from harness.leaderboard.protocols import picks
 from harness.leaderboard.query_files import write_queries
-from harness.leaderboard.records import EpochRecord, Status, TrialRecord, ends, scored_directions
+from harness.leaderboard.records import EpochRecord, Status, TrialRecord
 from harness.leaderboard.store import ResultsStore
+from harness.search.board_writer import BoardWriter, Pair, Search, ordered
 from harness.search.confirmation import ConfirmationQueue
 from harness.search.counterparts import Counterparts
 from harness.search.dataset_search import DatasetSearch
 from harness.search.early_stopping import should_stop
 from harness.search.failure import Failure
 from harness.search.in_flight import InFlight
+from harness.search.kept_picks import KeptPicks
 from harness.search.pair_search import PairSearch
 from harness.search.picked_files import PickedFiles
 from harness.search.proposals import StudyPlan
@@ -34,13 +34,12 @@ from harness.search.study_mirror import StudyMirror
 from harness.search.warm_start import WarmStart
 from harness.training.checkpoint import drop_trial, trial_folder
 from harness.training.report import About, EpochReport
-from harness.training.scored_trial import pair_vault
 
 BOARD_INTERVAL = 3.0
-"""Seconds between two writes of leaderboards while the search runs."""
+"""Seconds between two writes of leaderboards while the search runs, at least."""
 
-Pair = tuple[str, str]
-Search = PairSearch | DatasetSearch
+BOARD_SHARE = 0.1
+"""Largest share of the time that goes into leaderboards while the search runs."""
 
 
 class SearchDriver:
@@ -72,7 +71,6 @@ class SearchDriver:
         self.ended_now: list[TrialRecord] = []
         self.halted = False
         self._in_flight = InFlight(store.root)
-        self._picked = PickedFiles(store.root / "picks", storage)
         study_ids = [plan.config.study_id for plan in plans]
         ended = store.read_trials(study_ids)
         self._counterparts = Counterparts(store, storage, plans, pairs, context.first_metric)
@@ -105,6 +103,9 @@ class SearchDriver:
         self._studies = StudyMirror(store.root / "study.db")
         keys = [(study_id, pair) for study_id in study_ids for pair in pairs]
         self._ledgers = StudyLedgers(store, keys, [*ended, *confirmed], context.first_metric)
+        self._boards = BoardWriter(store, index, context, self._ledgers, self._confirmations)
+        files = PickedFiles(store.root / "picks", storage)
+        self._kept = KeptPicks(files, self._ledgers, context.first_metric)
         self._elsewhere = [record for record in ended if record.config.pair not in pairs]
         self.searches: list[Search] = []
         warm_start = WarmStart(self.searches, self._elsewhere)
@@ -130,9 +131,8 @@ class SearchDriver:
         for search in self.searches:
             self._studies.reconcile(search)
         self._running: dict[str, TrialRecord] = {}
-        self._chance: dict[Pair, Mapping[str, Mapping[str, float]]] = {}
         self._dirty: set[Pair] = set(pairs)
-        self._boards_written = 0.0
+        self._boards_due = 0.0
         self._unplanned = list(self.searches) if confirm else []
         self._plan_confirmations()
 
@@ -190,7 +190,7 @@ class SearchDriver:
         for search in [s for s in self._unplanned if not s.missing and not s.running]:
             self._unplanned.remove(search)
             for pair in search.pairs:
-                trials = _ordered(search, pair)
+                trials = ordered(search.records[pair].values())
                 chosen = picks(trials, self.context.first_metric, search.winner)
                 self._confirmations.plan(pick.trial.config for pick in chosen)
             study_id = search.plan.config.study_id
@@ -255,7 +255,7 @@ class SearchDriver:
         self._dirty |= {pair, *self._search_of(record.config).pairs}
         self.ended_now.append(record)
         self.on_end(record)
-        if time.monotonic() - self._boards_written > BOARD_INTERVAL:
+        if time.monotonic() >= self._boards_due:
             self.write_boards()
         return record
 
@@ -267,7 +267,7 @@ class SearchDriver:
         search.end(record)
         self._studies.add(search, record)
         self._ledgers.end(record)
-        self._keep_picked(search, record.config.pair)
+        self._kept.update(search, record.config.pair, record)
 
     def _end_confirmation(self, record: TrialRecord) -> None:
         sealed = self._queries.pop(record.config.trial_id, {})
@@ -285,16 +285,21 @@ class SearchDriver:
         """Writes the leaderboards of the pairs in which something ended since the last time, or
         whose transfer pick another pair's trials have changed.
         """
+        started = time.monotonic()
         for study_id, changed in self._ledgers.changed_transfers():
             for search in self.searches:
                 if changed in search.pairs and search.plan.config.study_id == study_id:
                     self._dirty.add(changed)
-                    self._keep_picked(search, changed)
+                    self._kept.update(search, changed)
         for pair in sorted(self._dirty):
-            self._write_pair(pair, [search for search in self.searches if pair in search.pairs])
+            searches = [search for search in self.searches if pair in search.pairs]
+            self._boards.write_pair(pair, searches)
+            for search in searches:
+                self._keep_counterparts(search, pair)
         self._dirty.clear()
         self._ledgers.write()
-        self._boards_written = time.monotonic()
+        now = time.monotonic()
+        self._boards_due = now + max(BOARD_INTERVAL, (now - started) / BOARD_SHARE)
 
     def finish(self) -> None:
         """Writes everything anew at the end of a run, however it ended.
@@ -306,79 +311,17 @@ class SearchDriver:
         self.write_boards()
         self._ledgers.write(at_once=True)
         for pair in sorted({record.config.pair for record in self._elsewhere}):
-            self._write_elsewhere(pair)
+            own = [record for record in self._elsewhere if record.config.pair == pair]
+            self._boards.write_elsewhere(pair, own)
         is_over = not self.missing and not self._running
         for search in self.searches:
             for pair in search.pairs:
-                self._keep_picked(search, pair, is_over=is_over)
+                self._kept.settle(search, pair, is_over=is_over)
+                self._keep_counterparts(search, pair, is_over=is_over)
 
-    def _write_pair(self, pair: Pair, searches: Sequence[Search]) -> None:
-        study = searches[0].plan.config
-        for direction in scored_directions(study.scenario):
-            query, gallery = ends(pair, direction)
-            rows = [
-                chance_row(study, pair, direction, self._chance_of(pair)[direction], self.context)
-            ]
-            for search in searches:
-                transfer = self._ledgers.transfer(search.plan.config.study_id, pair)
-                trials = _ordered(search, pair)
-                own = study_rows(trials, direction, self.context, transfer, search.winner)
-                rows += self._confirmed(own, search.plan.config.study_id, pair, direction)
-            self._merge_into_board(query, gallery, rows)
-
-    def _write_elsewhere(self, pair: Pair) -> None:
-        """The rows of this run's studies on a pair that it did not search."""
-        by_study: dict[str, list[TrialRecord]] = {}
-        for record in self._elsewhere:
-            if record.config.pair == pair and record.config.study.scope == "pair":
-                by_study.setdefault(record.config.study.study_id, []).append(record)
-        if not by_study:
-            return
-        scenario = next(iter(by_study.values()))[0].config.study.scenario
-        for direction in scored_directions(scenario):
-            rows = []
-            for study_id, trials in by_study.items():
-                trials.sort(key=lambda record: record.config.number)
-                transfer = self._ledgers.transfer(study_id, pair)
-                own = study_rows(trials, direction, self.context, transfer)
-                rows += self._confirmed(own, study_id, pair, direction)
-            self._merge_into_board(*ends(pair, direction), rows)
-
-    def _confirmed(
-        self, rows: Sequence[Mapping[str, Any]], study_id: str, pair: Pair, direction: str
-    ) -> list[dict[str, Any]]:
-        """The rows with the figures of fresh seeds where their picks were confirmed."""
-        return confirm_rows(
-            rows,
-            self._confirmations.fresh(study_id, pair),
-            direction,
-            first_metric=self.context.first_metric,
-            primary_metric=self.context.primary_metric,
-        )
-
-    def _merge_into_board(
-        self, query: str, gallery: str, rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        before = self.store.read_board(query, gallery)
-        merged = merge_rows(before, rows, self.context.primary_metric)
-        self.store.write_board(query, gallery, merged)
-
-    def _keep_picked(self, search: Search, pair: Pair, *, is_over: bool = False) -> None:
-        """Brings the weights in ``picks/`` in line with the picks of a study on a pair."""
-        trials = _ordered(search, pair)
-        chosen: list[Pick] = [
-            *picks(trials, self.context.first_metric, search.winner),
-            *self._ledgers.transfer(search.plan.config.study_id, pair),
-        ]
-        self._picked.update(trials, chosen, is_over=is_over)
+    def _keep_counterparts(self, search: Search, pair: Pair, *, is_over: bool = False) -> None:
         config = search.plan.config
         self._counterparts.keep_picked(config, pair, search.winner, is_over=is_over)
-
-    def _chance_of(self, pair: Pair) -> Mapping[str, Mapping[str, float]]:
-        if pair not in self._chance:
-            config = self.searches[0].plan.config
-            self._chance[pair] = unseal(pair_vault(self.index, config, pair).chance())
-        return self._chance[pair]
 
     def _search_of(self, config: TrialConfig) -> Search:
         return next(
@@ -397,12 +340,6 @@ class SearchDriver:
             if held.config.pair == config.pair and held.config.study == config.study
         ]
         return [*ended, *running]
-
-
-def _ordered(search: Search, pair: Pair) -> list[TrialRecord]:
-    """Ended trials of a search on a pair, by number."""
-    held = search.records[pair]
-    return [held[number] for number in sorted(held)]
 
 
 def opened(report: EpochReport) -> EpochRecord:

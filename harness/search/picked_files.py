@@ -29,6 +29,9 @@ class PickedFiles:
     def __init__(self, folder: Path, storage: Path) -> None:
         self._folder = folder
         self._storage = storage
+        self._held: dict[str, set[str]] = {}
+        for path in folder.glob("*@*"):
+            self._held.setdefault(path.name.rpartition("@")[0], set()).add(path.name)
 
     def update(
         self, trials: Sequence[TrialRecord], chosen: Sequence[Pick], *, is_over: bool = False
@@ -36,37 +39,35 @@ class PickedFiles:
         """Takes over the files of new picks and drops those of old ones.
 
         Args:
-            trials: the ended trials of one study on one pair.
+            trials: ended trials of one study on one pair: those that are picked now, were picked
+                before, or have just ended.
             chosen: the picks among them, ``transfer`` included.
             is_over: nothing else is to end: what no pick chose is deleted.
         """
         wanted: dict[str, set[int]] = {}
         for pick in chosen:
             wanted.setdefault(pick.trial.config.trial_id, set()).add(pick.epoch.epoch)
-        held: dict[str, list[Path]] = {}
-        for path in self._folder.glob("*@*"):
-            held.setdefault(path.name.rpartition("@")[0], []).append(path)
         for trial in trials:
             trial_id = trial.config.trial_id
             epochs = wanted.get(trial_id, set())
             kept = set() if is_over else _may_transfer(trial)
-            self._return(trial_id, held.get(trial_id, []), epochs, kept)
+            self._return(trial_id, epochs, kept)
             self._take_over(trial_id, epochs, kept - epochs)
 
-    def _return(
-        self, trial_id: str, held: Sequence[Path], wanted: set[int], kept: set[int]
-    ) -> None:
+    def _return(self, trial_id: str, wanted: set[int], kept: set[int]) -> None:
         """Takes files out of ``picks/``: back to the storage if they may be chosen again."""
-        for path in held:
-            epoch = int(path.name.removeprefix(f"{trial_id}@").partition(".")[0])
+        held = self._held.get(trial_id, set())
+        for name in sorted(held):
+            epoch = int(name.removeprefix(f"{trial_id}@").partition(".")[0])
             if epoch in wanted:
                 continue
             if epoch in kept:
                 back = trial_folder(self._storage, trial_id)
                 back.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, back / path.name)
+                shutil.move(self._folder / name, back / name)
             else:
-                path.unlink()
+                (self._folder / name).unlink(missing_ok=True)
+            held.discard(name)
 
     def _take_over(self, trial_id: str, wanted: set[int], kept: set[int]) -> None:
         """Moves wanted files into ``picks/`` and deletes what else is stored but ``kept``."""
@@ -82,6 +83,7 @@ class PickedFiles:
                     with replacing(self._folder / held.name) as temporary:
                         shutil.copyfile(held, temporary)
                     held.unlink()
+                    self._held.setdefault(trial_id, set()).add(held.name)
         stays = {f"{trial_id}@{epoch}{ending}" for epoch in kept for ending in ENDINGS}
         if not any((source / name).exists() for name in stays):
             drop_trial(source)

@@ -22,7 +22,7 @@ from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
 from harness.errors import UsageError
 from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import trial_schema
-from harness.leaderboard.store import record_from_rows, trial_rows
+from harness.leaderboard.trial_file import record_from_rows, trial_rows
 from harness.methods import PairShape, get_method, method_names
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search.driver import opened
