@@ -11,6 +11,7 @@ from harness.leaderboard.store import ResultsStore
 from harness.search.driver import SearchDriver
 from harness.search.failure import Failure
 from harness.search.pair_search import PairSearch
+from harness.search.samplers import describe_sampler
 from harness.search.start_points import at_unit, distinct_settings, start_count, start_point
 from harness.training.report import About, EpochReport
 
@@ -37,11 +38,18 @@ def finish(search, config, epochs=3):
     return search.end(config.trial_id)
 
 
-def run_all(search):
+def end_one(search, config, fails=None):
+    """Ends a trial: finished, every fifth stopped early, the one numbered ``fails`` failed."""
+    if config.number == fails:
+        return search.end(config.trial_id, Failure("ValueError", "no", "", ""))
+    return finish(search, config, epochs=1 if fails is not None and config.number % 5 == 4 else 3)
+
+
+def run_all(search, fails=None):
     configs = []
     while (config := search.next_trial()) is not None:
         configs.append(config)
-        finish(search, config)
+        end_one(search, config, fails)
     search.write_boards()
     search.store.close()
     return configs
@@ -79,18 +87,33 @@ def test_proposals_are_a_function_of_the_seed(tmp_path):
     assert first != settings(run_all(driver(tmp_path / "3", plan(8, seed=1))))
 
 
-def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
-    whole = settings(run_all(driver(tmp_path / "whole", plan(8))))
-    search = driver(tmp_path / "cut", plan(8))
-    for _ in range(4):
-        finish(search, search.next_trial())
+@pytest.mark.parametrize(
+    ("sampler", "trials", "cut"),
+    # cmaes and nsga2 run into their second generation before the cut and after it.
+    [
+        ("tpe", 12, 7),
+        ("random", 8, 5),
+        ("qmc", 8, 5),
+        ("gp", 10, 7),
+        ("cmaes", 30, 20),
+        ("nsga2", 70, 45),
+    ],
+)
+def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
+    tmp_path, sampler, trials, cut
+):
+    asked = plan(trials, sampler=describe_sampler(sampler))
+    whole = settings(run_all(driver(tmp_path / "whole", asked), fails=cut - 2))
+    search = driver(tmp_path / "cut", asked)
+    for _ in range(cut):
+        end_one(search, search.next_trial(), fails=cut - 2)
     left = search.next_trial()
     search.store.close()  # killed here, with one trial in flight
-    search = driver(tmp_path / "cut", plan(8))
-    assert search.ended == 4
-    rest = run_all(search)
+    search = driver(tmp_path / "cut", asked)
+    assert search.ended == cut
+    rest = run_all(search, fails=cut - 2)
     assert rest[0] == left
-    assert len(rest) == 4
+    assert len(rest) == trials - cut
     frame = pd.read_parquet(tmp_path / "cut" / "toy" / "trials")
     ended = frame.drop_duplicates("trial_id").sort_values("number")
     assert list(zip(ended["K"], ended["tau"], strict=True)) == whole

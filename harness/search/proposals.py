@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from harness.config import ParameterValue, StudyConfig
 from harness.methods import Method
-from harness.search.samplers import directions, make_sampler
+from harness.search.samplers import directions, keeps_state, make_sampler
 from harness.search.start_points import distinct_settings, start_count, start_point
 from harness.seeds import derive_seed
 from search_spaces import Space
@@ -116,6 +116,12 @@ class Proposals:
 
     def take_ended(self, proposal: Proposal, outcome: Outcome) -> None:
         """Takes over a proposal that an earlier run brought to its end."""
+        if self._proposes_again(proposal):
+            self._note(proposal)
+            for epoch, value in outcome.intermediate.items():
+                self.report(proposal.number, epoch, value)
+            self.end(proposal.number, outcome)
+            return
         self._note(proposal)
         self._study.add_trial(self.frozen(proposal, outcome))
 
@@ -125,9 +131,9 @@ class Proposals:
 
     def take_up(self, proposal: Proposal) -> None:
         """Goes on with a proposal that an earlier run left half done."""
+        if not self._proposes_again(proposal):
+            self._ask_for(proposal)
         self._note(proposal)
-        self._study.enqueue_trial(dict(proposal.searched))
-        self._asked[proposal.number] = self._study.ask(self.plan.space)
 
     def propose(self) -> Proposal | None:
         """The next proposal; None once the space is exhausted."""
@@ -216,6 +222,23 @@ class Proposals:
                 seed=derive_seed(seed, *self._stream, number, attempt) % 2**32
             )
         return None
+
+    def _proposes_again(self, proposal: Proposal) -> bool:
+        """Asks a sampler that keeps a state in its trials as the earlier run did.
+
+        The state (generation, covariance) comes about anew with the answers, which are the same
+        where one trial ran at a time. Another answer is told as FAIL, which samplers pass over;
+        the proposal then enters the study without a state.
+        """
+        if proposal.origin != "proposed" or not keeps_state(self.plan.config.sampler):
+            return False
+        self._seen.discard(self._key(proposal.searched))
+        again = self._sampled(proposal.number)
+        if again is not None and self._key(again.searched) == self._key(proposal.searched):
+            return True
+        if again is not None:
+            self._study.tell(self._asked.pop(proposal.number), state=TrialState.FAIL)
+        return False
 
     def _ask_for(self, proposal: Proposal) -> Proposal:
         self._study.enqueue_trial(dict(proposal.searched))

@@ -72,6 +72,11 @@ def directions(described: str) -> list[Direction]:
     return ["maximize", "minimize"] if described.startswith("nsga2(") else ["maximize"]
 
 
+def keeps_state(described: str) -> bool:
+    """Whether a sampler leaves a state of its own in the trials that it proposes."""
+    return described.partition("(")[0] in ("cmaes", "nsga2")
+
+
 def make_sampler(described: str, seed: int) -> BaseSampler:
     """The sampler of :func:`describe_sampler`, seeded for one proposal (32 bits, as numpy asks)."""
     return _SAMPLERS[described](seed % 2**32)
