@@ -236,6 +236,48 @@ def test_a_small_space_ends_early_and_tries_every_setting_once(tmp_path):
     assert search.searches[0].exhausted
 
 
+def test_a_method_with_nothing_to_search_is_complete_after_its_only_setting(tmp_path):
+    search = driver(tmp_path, plan(10, space={}))
+    assert (search.missing, search.total) == (1, 1)
+    assert len(run_all(search)) == 1
+    again = driver(tmp_path, plan(10, space={}))
+    assert (again.missing, again.total, again.more_to_come) == (0, 1, False)
+    again.store.close()
+
+
+def test_more_trials_under_qmc_add_start_trials_that_all_pairs_share(tmp_path):
+    pairs = (("a", "b"), ("b", "a"))
+    qmc = describe_sampler("qmc")
+    first = run_all(driver(tmp_path, plan(9, sampler=qmc), pairs=pairs))
+    more = run_all(driver(tmp_path, plan(18, sampler=qmc), pairs=pairs))
+    for pair in pairs:
+        held = [config for config in [*first, *more] if config.pair == pair]
+        assert [config.origin for config in held] == (["start"] * 3 + ["proposed"] * 6) * 2
+        assert len(set(settings(held))) == 18
+        starts = [config for config in held if config.origin == "start"]
+        points = [start_point(i, SPACE, PAPER, 0) for i in range(6)]
+        assert settings(starts) == [(point["K"], point["tau"]) for point in points]
+
+
+def test_settings_of_workers_side_by_side_survive_a_resume_under_cmaes(tmp_path):
+    asked = plan(24, sampler=describe_sampler("cmaes"))
+    search = driver(tmp_path, asked)
+    running = [search.next_trial(), search.next_trial()]
+    for _ in range(18):
+        finish(search, running.pop(0))
+        running.append(search.next_trial())
+    search.store.close()  # killed here, with two trials in flight
+    search = driver(tmp_path, asked)
+    rest = run_all(search)
+    assert rest[:2] == running
+    assert len(rest) == 6
+    heard = search.searches[0]._proposals._study.get_trials(deepcopy=False)
+    done = [(t.params["K"], t.params["tau"]) for t in heard if t.state.name == "COMPLETE"]
+    frame = pd.read_parquet(tmp_path / "toy" / "trials").drop_duplicates("trial_id")
+    assert sorted(done) == sorted(zip(frame["K"], frame["tau"], strict=True))
+    assert len(set(done)) == 24
+
+
 def test_the_board_stands_on_disk_with_all_directions(tmp_path):
     run_all(driver(tmp_path, plan(3)))
     frame = pd.read_parquet(tmp_path / "toy" / "leaderboard")
