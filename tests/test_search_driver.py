@@ -38,11 +38,18 @@ def finish(search, config, epochs=3):
     return search.end(config.trial_id)
 
 
-def run_all(search):
+def end_one(search, config, fails=None):
+    """Ends a trial: finished, every fifth stopped early, the one numbered ``fails`` failed."""
+    if config.number == fails:
+        return search.end(config.trial_id, Failure("ValueError", "no", "", ""))
+    return finish(search, config, epochs=1 if fails is not None and config.number % 5 == 4 else 3)
+
+
+def run_all(search, fails=None):
     configs = []
     while (config := search.next_trial()) is not None:
         configs.append(config)
-        finish(search, config)
+        end_one(search, config, fails)
     search.write_boards()
     search.store.close()
     return configs
@@ -80,19 +87,33 @@ def test_f5_proposals_are_a_function_of_the_seed(tmp_path):
     assert first != settings(run_all(driver(tmp_path / "3", plan(8, seed=1))))
 
 
-def test_f3_f5_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path):
-    """A sampler that is seeded once would begin its stream of draws anew after the restart."""
-    whole = settings(run_all(driver(tmp_path / "whole", plan(8))))
-    search = driver(tmp_path / "cut", plan(8))
-    for _ in range(4):
-        finish(search, search.next_trial())
+@pytest.mark.parametrize(
+    ("sampler", "trials", "cut"),
+    # cmaes and nsga2 run into their second generation before the cut and after it.
+    [
+        ("tpe", 12, 7),
+        ("random", 8, 5),
+        ("qmc", 8, 5),
+        ("gp", 10, 7),
+        ("cmaes", 30, 20),
+        ("nsga2", 70, 45),
+    ],
+)
+def test_f3_f5_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
+    tmp_path, sampler, trials, cut
+):
+    asked = plan(trials, sampler=describe_sampler(sampler))
+    whole = settings(run_all(driver(tmp_path / "whole", asked), fails=cut - 2))
+    search = driver(tmp_path / "cut", asked)
+    for _ in range(cut):
+        end_one(search, search.next_trial(), fails=cut - 2)
     left = search.next_trial()
     search.store.close()  # killed here, with one trial in flight
-    search = driver(tmp_path / "cut", plan(8))
-    assert search.ended == 4
-    rest = run_all(search)
+    search = driver(tmp_path / "cut", asked)
+    assert search.ended == cut
+    rest = run_all(search, fails=cut - 2)
     assert rest[0] == left
-    assert len(rest) == 4
+    assert len(rest) == trials - cut
     frame = pd.read_parquet(tmp_path / "cut" / "toy" / "trials")
     ended = frame.drop_duplicates("trial_id").sort_values("number")
     assert list(zip(ended["K"], ended["tau"], strict=True)) == whole
@@ -234,6 +255,48 @@ def test_f4_extending_a_small_space_tries_every_setting_once(tmp_path, sampler):
     more = run_all(driver(tmp_path, plan(8, space=small, sampler=described)))
     assert len(first) == len(more) == 4
     assert sorted(c.params["K"] for c in [*first, *more]) == list(range(2, 10))
+
+
+def test_a_method_with_nothing_to_search_is_complete_after_its_only_setting(tmp_path):
+    search = driver(tmp_path, plan(10, space={}))
+    assert (search.missing, search.total) == (1, 1)
+    assert len(run_all(search)) == 1
+    again = driver(tmp_path, plan(10, space={}))
+    assert (again.missing, again.total, again.more_to_come) == (0, 1, False)
+    again.store.close()
+
+
+def test_more_trials_under_qmc_add_start_trials_that_all_pairs_share(tmp_path):
+    pairs = (("a", "b"), ("b", "a"))
+    qmc = describe_sampler("qmc")
+    first = run_all(driver(tmp_path, plan(9, sampler=qmc), pairs=pairs))
+    more = run_all(driver(tmp_path, plan(18, sampler=qmc), pairs=pairs))
+    for pair in pairs:
+        held = [config for config in [*first, *more] if config.pair == pair]
+        assert [config.origin for config in held] == (["start"] * 3 + ["proposed"] * 6) * 2
+        assert len(set(settings(held))) == 18
+        starts = [config for config in held if config.origin == "start"]
+        points = [start_point(i, SPACE, PAPER, 0) for i in range(6)]
+        assert settings(starts) == [(point["K"], point["tau"]) for point in points]
+
+
+def test_settings_of_workers_side_by_side_survive_a_resume_under_cmaes(tmp_path):
+    asked = plan(24, sampler=describe_sampler("cmaes"))
+    search = driver(tmp_path, asked)
+    running = [search.next_trial(), search.next_trial()]
+    for _ in range(18):
+        finish(search, running.pop(0))
+        running.append(search.next_trial())
+    search.store.close()  # killed here, with two trials in flight
+    search = driver(tmp_path, asked)
+    rest = run_all(search)
+    assert rest[:2] == running
+    assert len(rest) == 6
+    heard = search.searches[0]._proposals._study.get_trials(deepcopy=False)
+    done = [(t.params["K"], t.params["tau"]) for t in heard if t.state.name == "COMPLETE"]
+    frame = pd.read_parquet(tmp_path / "toy" / "trials").drop_duplicates("trial_id")
+    assert sorted(done) == sorted(zip(frame["K"], frame["tau"], strict=True))
+    assert len(set(done)) == 24
 
 
 def test_the_board_stands_on_disk_with_all_directions(tmp_path):

@@ -46,8 +46,9 @@ def best(
     value: Callable[[EpochRecord], float],
 ) -> tuple[TrialRecord, EpochRecord] | None:
     """The candidate of the largest finite value; of equal ones the first."""
-    finite = [held for held in candidates if math.isfinite(value(held[1]))]
-    return max(finite, key=lambda held: value(held[1]), default=None)
+    values = [(value(record), (trial, record)) for trial, record in candidates]
+    finite = [held for held in values if math.isfinite(held[0])]
+    return max(finite, key=lambda held: held[0], default=(math.nan, None))[1]
 
 
 def picks(

@@ -66,7 +66,7 @@ class DatasetSearch:
     @property
     def missing(self) -> int:
         """Trials still to hand out."""
-        proposals = 0 if self.exhausted else max(0, self.plan.trials - len(self._held))
+        proposals = 0 if self.exhausted else max(0, self._proposals.goal - len(self._held))
         return len(self._waiting) + proposals * len(self.pairs)
 
     @property

@@ -56,7 +56,7 @@ class PairSearch:
         if self.exhausted:
             return len(self._waiting)
         held = len(self.records[self.pairs[0]]) + len(self.running)
-        return max(len(self._waiting), self.plan.trials - held)
+        return max(len(self._waiting), self._proposals.goal - held)
 
     @property
     def behind(self) -> float:

@@ -13,8 +13,13 @@ from optuna.trial import TrialState
 
 from harness.config import ParameterValue, StudyConfig
 from harness.methods import Method
-from harness.search.samplers import directions, make_sampler
-from harness.search.start_points import distinct_settings, start_count, start_point
+from harness.search.samplers import directions, keeps_state, make_sampler
+from harness.search.start_points import (
+    distinct_settings,
+    sobol_point,
+    start_count,
+    start_point,
+)
 from harness.seeds import derive_seed
 from search_spaces import Space
 
@@ -90,7 +95,6 @@ class Proposals:
     """One Optuna study in memory, asked with a seed of its own for every proposal.
 
     Attributes:
-        exhausted: the space has no further distinct setting.
         single_objective: False for a sampler that weighs the objective against the seconds.
     """
 
@@ -105,7 +109,7 @@ class Proposals:
             warm_start: gives settings to try right after the start points, best first.
         """
         self.plan = plan
-        self.exhausted = False
+        self._exhausted = False
         self._stream = tuple(stream)
         self._warm_start = warm_start
         self._study = optuna.create_study(directions=directions(plan.config.sampler))
@@ -114,8 +118,24 @@ class Proposals:
         self._held: dict[int, Proposal] = {}
         self._seen: set[tuple[ParameterValue, ...]] = set()
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the space has no further distinct setting."""
+        return self._exhausted or len(self._seen) >= distinct_settings(self.plan.space)
+
+    @property
+    def goal(self) -> int:
+        """Proposals that the search goes to: ``--trials``, or as many as the space has."""
+        return int(min(self.plan.trials, distinct_settings(self.plan.space)))
+
     def take_ended(self, proposal: Proposal, outcome: Outcome) -> None:
         """Takes over a proposal that an earlier run brought to its end."""
+        if self._proposes_again(proposal):
+            self._note(proposal)
+            for epoch, value in outcome.intermediate.items():
+                self.report(proposal.number, epoch, value)
+            self.end(proposal.number, outcome)
+            return
         self._note(proposal)
         self._study.add_trial(self.frozen(proposal, outcome))
 
@@ -125,19 +145,18 @@ class Proposals:
 
     def take_up(self, proposal: Proposal) -> None:
         """Goes on with a proposal that an earlier run left half done."""
+        if not self._proposes_again(proposal):
+            self._ask_for(proposal)
         self._note(proposal)
-        self._study.enqueue_trial(dict(proposal.searched))
-        self._asked[proposal.number] = self._study.ask(self.plan.space)
 
     def propose(self) -> Proposal | None:
         """The next proposal; None once the space is exhausted."""
         number = max(self._held, default=-1) + 1
-        if len(self._seen) >= distinct_settings(self.plan.space):
-            self.exhausted = True
+        if self.exhausted:
             return None
         proposal = self._start(number) or self._warm(number) or self._sampled(number)
         if proposal is None:
-            self.exhausted = True
+            self._exhausted = True
         else:
             self._note(proposal)
         return proposal
@@ -197,8 +216,9 @@ class Proposals:
         seed = self.plan.config.seed
         described = self.plan.config.sampler
         if described.startswith("qmc("):
-            for position in range(number, number + RESAMPLES):
-                point = start_point(position + 1, self.plan.space, self.plan.paper, seed)
+            first = sum(held.origin == "proposed" for held in self._held.values())
+            for position in range(first, first + RESAMPLES):
+                point = sobol_point(position, self.plan.space, derive_seed(seed, "qmc"))
                 if self._key(point) not in self._seen:
                     return self._ask_for(Proposal(number, point, "proposed", False))
             return None
@@ -216,6 +236,23 @@ class Proposals:
                 seed=derive_seed(seed, *self._stream, number, attempt) % 2**32
             )
         return None
+
+    def _proposes_again(self, proposal: Proposal) -> bool:
+        """Asks a sampler that keeps a state in its trials as the earlier run did.
+
+        The state (generation, covariance) comes about anew with the answers, which are the same
+        where one trial ran at a time. Another answer is told as FAIL, which samplers pass over;
+        the proposal then enters the study without a state.
+        """
+        if proposal.origin != "proposed" or not keeps_state(self.plan.config.sampler):
+            return False
+        self._seen.discard(self._key(proposal.searched))
+        again = self._sampled(proposal.number)
+        if again is not None and self._key(again.searched) == self._key(proposal.searched):
+            return True
+        if again is not None:
+            self._study.tell(self._asked.pop(proposal.number), state=TrialState.FAIL)
+        return False
 
     def _ask_for(self, proposal: Proposal) -> Proposal:
         self._study.enqueue_trial(dict(proposal.searched))

@@ -198,10 +198,11 @@ def _show_outcome(
             soft_wrap=True,
         )
     for search in driver.searches:
-        if search.exhausted:
+        tried = len(search.records[search.pairs[0]])
+        if search.exhausted and not search.running and tried < search.plan.trials:
             console.print(
                 f"{', '.join('-'.join(pair) for pair in search.pairs)}: all "
-                f"{len(search.records[search.pairs[0]])} distinct settings of the space are tried, "
+                f"{tried} distinct settings of the space are tried, "
                 f"so --trials {search.plan.trials} is not reached.",
                 soft_wrap=True,
             )

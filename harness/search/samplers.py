@@ -39,7 +39,7 @@ def _nsga2(seed: int) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=20)
 
 
-# The Sobol sequence of the start points, carried on; see harness.search.proposals.
+# A Sobol sequence of its own beside that of the start points; see harness.search.proposals.
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     f"tpe(n_startup_trials={_STARTUP},multivariate,constant_liar)": _tpe,
     "random()": _random,
@@ -70,6 +70,11 @@ def describe_sampler(name: str) -> str:
 def directions(described: str) -> list[Direction]:
     """Directions of the Optuna study: the objective up, and for ``nsga2`` the seconds down."""
     return ["maximize", "minimize"] if described.startswith("nsga2(") else ["maximize"]
+
+
+def keeps_state(described: str) -> bool:
+    """Whether a sampler leaves a state of its own in the trials that it proposes."""
+    return described.partition("(")[0] in ("cmaes", "nsga2")
 
 
 def make_sampler(described: str, seed: int) -> BaseSampler:

@@ -37,10 +37,13 @@ def start_point(
     """
     if position == 0:
         return {name: within(paper[name], held) for name, held in space.items()}
-    sequence = qmc.Sobol(
-        d=len(space), scramble=True, rng=np.random.default_rng(derive_seed(seed, "start points"))
-    )
-    unit = sequence.random(2 ** math.ceil(math.log2(position + 1)))[position - 1]
+    return sobol_point(position - 1, space, derive_seed(seed, "start points"))
+
+
+def sobol_point(position: int, space: Space, seed: int) -> dict[str, ParameterValue]:
+    """The values at ``position``, from 0, of a scrambled Sobol sequence over the space."""
+    sequence = qmc.Sobol(d=len(space), scramble=True, rng=np.random.default_rng(seed))
+    unit = sequence.random(2 ** math.ceil(math.log2(position + 2)))[position]
     return {
         name: at_unit(float(u), held)
         for u, (name, held) in zip(unit, sorted(space.items()), strict=True)
