@@ -4,6 +4,7 @@ Shapes: Q queries, V valid queries, G gallery images, C classes that a query can
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -85,6 +86,7 @@ def expected_ap(n_relevant: int, n_gallery: int) -> float:
     return (harmonic + before * (n_gallery - harmonic)) / n_gallery
 
 
+@lru_cache(maxsize=1 << 16)
 def expected_voc_ap(n_relevant: int, n_gallery: int, draws: int = _DRAWS) -> float:
     """Expected VOC-2010 average precision of a random ranking, by Monte Carlo with a fixed seed.
 

@@ -56,7 +56,7 @@ def spearman(score_T: NDArray[np.float64], truth_T: NDArray[np.float64]) -> floa
 
     NaN for fewer than three trials, and where one side is constant.
     """
-    return _correlation(score_T, truth_T, np.ones(len(score_T)))
+    return _correlation(rankdata(score_T), rankdata(truth_T), np.ones(len(score_T)))
 
 
 def weighted_spearman(score_T: NDArray[np.float64], truth_T: NDArray[np.float64]) -> float:
@@ -68,19 +68,25 @@ def weighted_spearman(score_T: NDArray[np.float64], truth_T: NDArray[np.float64]
     Unsupervised Domain Adaptation* (2022); the correlation is Pearson's of the ordinary ranks
     under these weights.
     """
-    if len(score_T) < MIN_TRIALS:
-        return math.nan
-    dense_T = rankdata(score_T, method="dense").astype(float)
-    return _correlation(score_T, truth_T, (dense_T / dense_T.max()) ** RANK_POWER)
+    return _correlation(rankdata(score_T), rankdata(truth_T), _top_weights(score_T))
+
+
+def _top_weights(score_T: NDArray[np.float64]) -> NDArray[np.float64]:
+    dense_T = np.unique(score_T, return_inverse=True)[1] + 1.0
+    weight_T: NDArray[np.float64] = (dense_T / dense_T.max(initial=1.0)) ** RANK_POWER
+    return weight_T
 
 
 def _correlation(
-    score_T: NDArray[np.float64], truth_T: NDArray[np.float64], weight_T: NDArray[np.float64]
+    score_rank_T: NDArray[np.float64],
+    truth_rank_T: NDArray[np.float64],
+    weight_T: NDArray[np.float64],
 ) -> float:
-    if len(score_T) < MIN_TRIALS:
+    """Pearson's correlation of ranks under weights; NaN for few trials or a constant side."""
+    if len(weight_T) < MIN_TRIALS:
         return math.nan
-    ranks = [rankdata(values_T) for values_T in (score_T, truth_T)]
-    x_T, y_T = (rank_T - np.average(rank_T, weights=weight_T) for rank_T in ranks)
+    total = weight_T.sum()
+    x_T, y_T = (rank_T - rank_T @ weight_T / total for rank_T in (score_rank_T, truth_rank_T))
     variance_x, variance_y = np.sum(weight_T * x_T**2), np.sum(weight_T * y_T**2)
     if variance_x < 1e-12 or variance_y < 1e-12:
         return math.nan
@@ -132,10 +138,12 @@ def _judge(
     if not usable_T.any():
         return None
     best = float(truth_T[known_T].max())
-    picked = float(truth_T[usable_T][np.argmax(score_T[usable_T])])
+    held_T, true_T = score_T[usable_T], truth_T[usable_T]
+    picked = float(true_T[np.argmax(held_T)])
+    ranks = rankdata(held_T), rankdata(true_T)
     return {
-        "spearman": spearman(score_T[usable_T], truth_T[usable_T]),
-        "weighted_spearman": weighted_spearman(score_T[usable_T], truth_T[usable_T]),
+        "spearman": _correlation(*ranks, np.ones(len(held_T))),
+        "weighted_spearman": _correlation(*ranks, _top_weights(held_T)),
         "regret": best - picked,
         "random_regret": best - float(truth_T[known_T].mean()),
         "best": best,

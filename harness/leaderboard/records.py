@@ -89,7 +89,8 @@ class TrialRecord:
     @property
     def last(self) -> EpochRecord | None:
         """The report of the last trained epoch."""
-        return self.trained[-1] if self.trained else None
+        epoch = max(self.epochs, default=0)
+        return self.epochs[epoch] if epoch > 0 else None
 
     @property
     def directions(self) -> tuple[str, ...]:

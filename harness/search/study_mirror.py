@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 SCHEMA_VERSION = 12
 """Of the tables that :meth:`StudyMirror._insert` knows, as Optuna 5.0 makes them. The trials of a
-file of another version are added through Optuna: 20 times slower, one query per value."""
+file of another version are added through Optuna, which is slower: some 30 queries per trial."""
 
 LOCK_SECONDS = 60.0
 """How long a write waits for somebody who reads the file, such as a dashboard."""
