@@ -91,3 +91,28 @@ def test_every_sampler_gives_distinct_settings_and_is_a_function_of_the_seed(tmp
         runs.append(settings)
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 9
+
+
+ENDINGS = (".safetensors", ".a.npy", ".b.npy")
+
+
+def test_weights_wait_until_a_proposal_has_ended_on_all_pairs(tmp_path):
+    """Proposal 5 is best over both pairs, but nobody's pick when its first pair ends."""
+    search = driver(tmp_path, plan(6, scope="dataset"), pairs=PAIRS)
+    storage = search._storage
+    for value in (0.9, 0.0, *[0.1] * 8, 0.8, 0.8):
+        config = search.next_trial()
+        assert (config.origin == "start") == (config.number < 2)
+        folder = storage / config.trial_id
+        folder.mkdir(parents=True)
+        for ending in ENDINGS:
+            (folder / f"{config.trial_id}@3{ending}").write_text(config.trial_id)
+        finish(search, config, value)
+    search.finish()
+    search.store.close()
+    picked = {path.name for path in (tmp_path / "toy" / "picks").iterdir()}
+    study_id = search.searches[0].plan.config.study_id
+    for pair in ("a-b", "b-a"):
+        assert {f"{study_id}.{pair}.0005@3{ending}" for ending in ENDINGS} <= picked
+    assert not any(".0004@" in name for name in picked)
+    assert not any(storage.iterdir())

@@ -8,7 +8,7 @@ ended trials; until then no leaderboard shows them.
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,7 +153,13 @@ class Counterparts:
             self._transfer.start_trial_ended(made)
 
     def keep_picked(
-        self, study: StudyConfig, pair: Pair, winner: int | None, *, is_over: bool
+        self,
+        study: StudyConfig,
+        pair: Pair,
+        winner: int | None,
+        *,
+        undecided: Set[int],
+        is_over: bool,
     ) -> None:
         """Keeps the weights that would be picked in the other scenario, and no others.
 
@@ -161,6 +167,7 @@ class Counterparts:
             study: of this run.
             pair: of this run.
             winner: see :func:`harness.leaderboard.protocols.picks`.
+            undecided: numbers of trials of which it is open whether they are picked.
             is_over: nothing else is to end.
         """
         theirs = counterpart_study(study)
@@ -172,7 +179,7 @@ class Counterparts:
             return
         every = _of({**self._there, **self._left}.values(), key)
         chosen = [*picks(every, self._first_metric, winner), *self._transfer.of(*key)]
-        self._picked.update(left, chosen, is_over=is_over)
+        self._picked.update(left, chosen, undecided=undecided, is_over=is_over)
 
     def _link(self, trial_id: str, theirs: str) -> None:
         """Gives an ended trial's snapshots a second name, the embeddings the other way round."""

@@ -86,6 +86,11 @@ class DatasetSearch:
         }
         return min(values, key=lambda number: (-values[number], number), default=-1)
 
+    @property
+    def undecided(self) -> frozenset[int]:
+        """Numbers of proposals that have not ended on all pairs: each may still be the winner."""
+        return frozenset(self._open)
+
     def next_config(self) -> TrialConfig | None:
         """The next trial: the rest of the proposals that are open, then a new proposal."""
         if not self._waiting:

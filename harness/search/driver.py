@@ -267,7 +267,11 @@ class SearchDriver:
         search.end(record)
         self._studies.add(search, record)
         self._ledgers.end(record)
-        self._kept.update(search, record.config.pair, record)
+        number = record.config.number
+        # The last pair of a proposal decides about its trials on all pairs (--scope dataset).
+        pairs = (record.config.pair,) if number in search.undecided else search.pairs
+        for pair in pairs:
+            self._kept.update(search, pair, search.records[pair].get(number))
 
     def _end_confirmation(self, record: TrialRecord) -> None:
         sealed = self._queries.pop(record.config.trial_id, {})
@@ -321,7 +325,9 @@ class SearchDriver:
 
     def _keep_counterparts(self, search: Search, pair: Pair, *, is_over: bool = False) -> None:
         config = search.plan.config
-        self._counterparts.keep_picked(config, pair, search.winner, is_over=is_over)
+        self._counterparts.keep_picked(
+            config, pair, search.winner, undecided=search.undecided, is_over=is_over
+        )
 
     def _search_of(self, config: TrialConfig) -> Search:
         return next(

@@ -65,5 +65,7 @@ class KeptPicks:
         ]
         touched = {trial.config.number: trial for trial in among}
         picked = {pick.trial.config.number: pick.trial for pick in chosen}
-        self._files.update([*(touched | picked).values()], chosen, is_over=is_over)
+        self._files.update(
+            [*(touched | picked).values()], chosen, undecided=search.undecided, is_over=is_over
+        )
         self._picked[(study_id, pair)] = picked

@@ -68,6 +68,11 @@ class PairSearch:
         """None: the pair's own objective decides which trial ``last`` and ``label_free`` take."""
         return None
 
+    @property
+    def undecided(self) -> frozenset[int]:
+        """Numbers of ended trials of which it is open whether they are picked: none."""
+        return frozenset()
+
     def next_config(self) -> TrialConfig | None:
         """The next trial: first those an earlier run left half done, then start points, then
         proposals of the sampler; None where there is nothing to hand out now.

@@ -7,7 +7,7 @@ this pair's ``transfer`` pick.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from harness.leaderboard.protocols import Pick
@@ -34,7 +34,12 @@ class PickedFiles:
             self._held.setdefault(path.name.rpartition("@")[0], set()).add(path.name)
 
     def update(
-        self, trials: Sequence[TrialRecord], chosen: Sequence[Pick], *, is_over: bool = False
+        self,
+        trials: Sequence[TrialRecord],
+        chosen: Sequence[Pick],
+        *,
+        undecided: Set[int] = frozenset(),
+        is_over: bool = False,
     ) -> None:
         """Takes over the files of new picks and drops those of old ones.
 
@@ -42,6 +47,7 @@ class PickedFiles:
             trials: ended trials of one study on one pair: those that are picked now, were picked
                 before, or have just ended.
             chosen: the picks among them, ``transfer`` included.
+            undecided: numbers of trials that keep all they have handed over for now.
             is_over: nothing else is to end: what no pick chose is deleted.
         """
         wanted: dict[str, set[int]] = {}
@@ -51,6 +57,8 @@ class PickedFiles:
             trial_id = trial.config.trial_id
             epochs = wanted.get(trial_id, set())
             kept = set() if is_over else _may_transfer(trial)
+            if trial.config.number in undecided:
+                kept = set(trial.epochs)
             self._return(trial_id, epochs, kept)
             self._take_over(trial_id, epochs, kept - epochs)
 
