@@ -41,7 +41,8 @@ class Coda(Loss):
     Wang et al. (AAAI 2023). When its stage begins, each clustering gives one bias-free linear
     classifier per domain, whose rows are the prototypes; row k of both domains belongs together,
     so the clustering rule must start both domains from common centroids. They are trained from
-    then on. The parts are logged as ``coda.self_matching`` and ``coda.classifier_alignment``.
+    then on. Both parts are logged raw, as ``coda.self_matching`` and
+    ``coda.classifier_alignment``; they are one loss because they train the same classifiers.
 
     Args:
         embedding_size: size of the embeddings; the harness fills it in.
@@ -120,7 +121,7 @@ class Coda(Loss):
             ]
             alignment += [classifier_alignment_loss(view.z_BD, of_a_KD, of_b_KD) for view in (a, b)]
         self_matching = torch.stack(matching).sum() / len(pairs)
-        classifier_alignment = torch.stack(alignment).sum() / len(pairs) * self.alignment_weight
+        classifier_alignment = torch.stack(alignment).sum() / len(pairs)
         step.record("coda.self_matching", self_matching)
         step.record("coda.classifier_alignment", classifier_alignment)
-        return self_matching + classifier_alignment
+        return self_matching + self.alignment_weight * classifier_alignment

@@ -15,6 +15,8 @@ from harness.methods.cluster_counts import cut_to_images, multiples
 from harness.methods.recipe import SigmoidRamp, first_active_epochs
 from harness.search.proposals import Outcome, Proposals
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
+from harness.training.optimiser import build_optimiser, set_learning_rate
+from losses import DomainView, StepContext, create_loss
 from search_spaces import search_space
 
 DATASETS = ("officehome", "domainnet7", "office31", "pacs", "shapes", "tiny")
@@ -225,3 +227,60 @@ def test_a_method_with_nothing_to_search_is_tried_once():
     assert proposals.frozen(first, outcome).params == {}
     assert proposals.propose() is None
     assert proposals.exhausted
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_the_first_point_is_the_preset_where_the_paper_gives_one(name):
+    method, space = get_method(name), search_space(name)
+    for dataset in DATASETS:
+        preset = method.presets["paper"](dataset)
+        first = space.paper(dataset, 2427)
+        assert {k: first[k] for k in set(first) & set(preset)} == {
+            k: preset[k] for k in set(first) & set(preset)
+        }
+
+
+@pytest.mark.parametrize(("preset", "epochs", "steps"), [("paper", 150, 44), ("scratch", 16, 14)])
+def test_uems_domain_classifier_learns_within_its_stage(preset, epochs, steps):
+    """Under the recipe's own optimiser and schedule, on domains that can be told apart."""
+    method = get_method("uem")
+    recipe = method.build(method.resolve(preset, "", {}), PairShape(800, 800, 50))
+    draws = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = create_loss(
+            "domain_adversarial", pooled_size=1, embedding_size=128, features="embedding"
+        )
+    backbone, head = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    optimiser = build_optimiser(recipe.optimiser, backbone, head, [classifier])
+    shift_D = torch.nn.functional.normalize(torch.randn(128, generator=draws), dim=0)
+    seen = []
+
+    def domain(sign):
+        z_BD = torch.randn(50, 128, generator=draws) / 128**0.5 + sign * shift_D
+        z_BD = torch.nn.functional.normalize(z_BD, dim=1).requires_grad_()
+        return DomainView(z_BD, z_BD, None, None, torch.arange(50), z_BD.detach())
+
+    for epoch in range(round(epochs * 2 / 3), epochs):
+        set_learning_rate(optimiser, recipe.optimiser, epoch, epochs)
+        for _ in range(steps):
+            context = StepContext(
+                epoch=epoch,
+                progress=0.0,
+                stage="cdsm",
+                generator=draws,
+                record=lambda name, value: seen.append(float(value)),
+            )
+            optimiser.zero_grad()
+            classifier(domain(1.0), domain(-1.0), context).backward()
+            optimiser.step()
+    assert sum(seen[-20:]) / 20 > 0.95
+
+
+def test_uem_logs_its_numbers_of_clusters(tiny):
+    training = train_pair("uem", *tiny, epochs=3)
+    logged = [training.run_epoch() for _ in range(3)][-1]
+    (a,), (b,) = training.clusterings
+    assert logged["clusters.a"] == len(a.proto_KD)
+    assert logged["clusters.b"] == len(b.proto_KD)
+    assert logged["clusters.merged"] == int(a.merged.is_merged_C.sum())

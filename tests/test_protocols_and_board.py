@@ -111,6 +111,15 @@ def test_k_mode_says_how_k_came_about():
     assert board()[1]["k_mode"] == "searched"
 
 
+@pytest.mark.parametrize(("clusters", "mode"), [("elbow", "elbow"), ("12", "true"), ("7", "fixed")])
+def test_k_mode_of_a_number_of_clusters_that_may_be_estimated(clusters, mode):
+    trial = record(0, epoch(1, 0.5, 1, 1))
+    object.__setattr__(trial.config, "params", {"clusters": clusters})
+    object.__setattr__(trial.config, "searched", ())
+    rows = study_rows([trial], "ab", CONTEXT)
+    assert {row["k_mode"] for row in rows if row["kind"] == "trained"} == {mode}
+
+
 def test_rows_of_other_studies_stay_and_are_ranked_with_the_new_ones():
     first = board()
     other = [

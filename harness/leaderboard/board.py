@@ -241,15 +241,17 @@ def _floor_rows(
 
 def _k_mode(trial: TrialRecord, context: BoardContext) -> str | None:
     """``true``, ``fixed``, ``searched`` or ``elbow``; None for a method without clusters."""
-    value = trial.config.params.get("K")
-    if value is None:
-        return "elbow" if trial.config.params.get("clusters") == "elbow" else None
+    params = trial.config.params
+    name = "K" if "K" in params else "clusters"
+    value = params.get(name)
+    if value is None or value == "elbow":
+        return None if value is None else "elbow"
     counts = {context.class_count}
     if trial.config.study.scenario != "close":
         counts.add(context.class_count // 2)
-    if value in counts:
+    if int(value) in counts:
         return "true"
-    return "searched" if "K" in trial.config.searched else "fixed"
+    return "searched" if name in trial.config.searched else "fixed"
 
 
 def _metric(record: EpochRecord, direction: str, metric: str) -> float:

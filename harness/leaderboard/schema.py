@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from harness.methods import PairShape, get_method, method_names
+from harness.training.clusterings import CLUSTER_COUNTS
 from harness.validators import validator_names
 from losses import loss_class
 
@@ -85,7 +86,7 @@ def loss_columns() -> tuple[str, ...]:
         for stage in recipe.stages:
             for term in stage.terms:
                 names |= {term.key, f"{term.key}.weighted", *loss_class(term.loss).recorded}
-    return tuple(f"loss.{name}" for name in ("total", *sorted(names)))
+    return tuple(f"loss.{name}" for name in ("total", *CLUSTER_COUNTS, *sorted(names)))
 
 
 def _texts(*names: str) -> list[tuple[str, pa.DataType]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import to_json
+from harness.errors import UsageError
 from harness.search.driver import SearchDriver
 from harness.search.failure import Failure
 from harness.training.report import About, EpochReport
@@ -188,7 +189,9 @@ def run_search(
     """
     data = _absolute(data)
     storage = storage.resolve()
-    if connect(address):
+    attached = connect(address)
+    _check_fits(cpus_per_trial, gpus_per_trial, attached, on_note)
+    if attached:
         root = data.index.root
         for note in node_notes(probe_nodes(storage, root), storage, root):
             on_note(note)
@@ -227,6 +230,23 @@ def run_search(
             ),
         ).fit()
     driver.halted = bool(driver.running or driver.missing)
+
+
+def _check_fits(cpus: int, gpus: float, attached: bool, on_note: Callable[[str], None]) -> None:
+    """Refuses a trial that no machine can hold: Ray would wait for one without a word.
+
+    A cluster that one attached to may still grow, so there it is a note.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(held.get("CPU", 0) >= cpus and held.get("GPU", 0) >= gpus for held in nodes):
+        return
+    most = {kind: max(held.get(kind, 0) for held in nodes) for kind in ("CPU", "GPU")}
+    has = f"{most['CPU']:g} processors and {most['GPU']:g} GPUs"
+    asked = f"--cpus-per-trial {cpus}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
+    if attached:
+        on_note(f"No node of the cluster has room for {asked} (the largest has {has}): waiting.")
+        return
+    raise UsageError(f"This machine has {has}, too few for {asked}: ask for less.")
 
 
 def _absolute(data: TrialData) -> TrialData:

@@ -23,6 +23,7 @@ from harness.training.clusterings import (
     NO_CLUSTERINGS,
     ClusteringRule,
     PairClusterings,
+    cluster_counts,
     create_clustering,
 )
 from harness.training.embedding import autocast, embed_domain
@@ -134,7 +135,7 @@ class PairTraining:
 
         Returns:
             Means over the epoch: each loss raw under its name, weighted under
-            ``<name>.weighted``, what losses recorded, and ``total``.
+            ``<name>.weighted``, what losses recorded, ``total``, and the numbers of clusters.
 
         Raises:
             NonFiniteLossError: a loss was NaN or infinite.
@@ -158,7 +159,7 @@ class PairTraining:
                 position.index, stage, progress, index_a_SB[step], index_b_SB[step], step, means
             )
         self.epoch += 1
-        values = means.means()
+        values = {**means.means(), **cluster_counts(self.clusterings)}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
             raise NonFiniteLossError(

@@ -246,18 +246,25 @@ class ScoredTrial:
             return self.vault.score(*scored), ""
         accepted: dict[str, Tensor] = {}
         if scenario == "open" or self._has_counterpart:
-            clusters = self.config.params.get("K")
             half_ND, whole_ND = detected
             accepted["ba"] = accepted_queries(
                 self.training.recipe,
                 whole_ND,
                 half_ND,
-                None if clusters is None else int(clusters),
+                self._clusters_of_whole(),
                 derive_seed(self.config.seed, "open set"),
             )
         both = self.vault.score(*scored, accepted=accepted)
         own, other = ("ba", "ab") if scenario == "open" else ("ab", "ba")
         return only_way(both, own), only_way(both, other) if self._has_counterpart else ""
+
+    def _clusters_of_whole(self) -> int | None:
+        """Clusters of the whole domain: those in force, before that the number given, if any."""
+        in_force = self.training.clusterings[1]
+        if in_force:
+            return len(in_force[0].proto_KD)
+        given = str(self.config.params.get("K", self.config.params.get("clusters", "")))
+        return int(given) if given.isdecimal() else None
 
     def _in_order(self, of_pair: tuple[Held, Held]) -> tuple[Held, Held]:
         """From the order of the pair to that of the training, or back."""

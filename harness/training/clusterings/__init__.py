@@ -9,17 +9,21 @@ from harness.training.clusterings import (  # noqa: F401  (imported to register)
     union_kmeans,
 )
 from harness.training.clusterings.contract import (
+    CLUSTER_COUNTS,
     NO_CLUSTERINGS,
     ClusteringRule,
     PairClusterings,
+    cluster_counts,
     create_clustering,
     register_clustering,
 )
 
 __all__ = [
+    "CLUSTER_COUNTS",
     "NO_CLUSTERINGS",
     "ClusteringRule",
     "PairClusterings",
+    "cluster_counts",
     "create_clustering",
     "register_clustering",
 ]

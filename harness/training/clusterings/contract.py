@@ -72,3 +72,23 @@ def create_clustering(name: str, arguments: Mapping[str, Any]) -> ClusteringRule
         raise UsageError(f"There is no clustering rule '{name}'. {nearest(name, sorted(_RULES))}")
     rule: ClusteringRule = _RULES[name](**arguments)
     return rule
+
+
+CLUSTER_COUNTS = ("clusters.a", "clusters.b", "clusters.merged")
+"""Names under which :func:`cluster_counts` is logged."""
+
+
+def cluster_counts(clusterings: PairClusterings) -> dict[str, float]:
+    """Prototypes of each domain and merged pairs, of the first clustering in force.
+
+    Empty without a clustering; ``clusters.merged`` only where the rule merges.
+    """
+    counts = {
+        name: float(len(of_domain[0].proto_KD))
+        for name, of_domain in zip(CLUSTER_COUNTS, clusterings, strict=False)
+        if of_domain
+    }
+    merged = clusterings[0][0].merged if clusterings[0] else None
+    if merged is not None:
+        counts[CLUSTER_COUNTS[2]] = float(merged.is_merged_C.sum())
+    return counts
