@@ -6,6 +6,7 @@ from scipy import stats
 
 from harness.errors import UsageError
 from harness.leaderboard.comparison import ClassSums, bootstrap_difference, class_sums, compare
+from harness.leaderboard.intervals import FILE, intervals, write_intervals
 from harness.leaderboard.query_files import queries_path, queries_schema
 from harness.leaderboard.store import write_table
 
@@ -142,3 +143,43 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         compare(tmp_path, left, left, "mAP")
     with pytest.raises(UsageError, match="no scores of"):
         compare(tmp_path, left, {**left, "protocol": "oracle"}, "mAP@All")
+
+
+def board_row(row, study, value, protocol="last", **changes):
+    same = {"scenario": "close", "backbone": "r", "weights": "random", "image_size": 32}
+    return {
+        **row,
+        **same,
+        "epochs": 3,
+        "kind": "trained",
+        "confirmed": True,
+        "method": study,
+        "study_id": study,
+        "n_seeds": 3,
+        "protocol": protocol,
+        "mAP@All": value,
+        **changes,
+    }
+
+
+def test_confirmed_rows_of_one_board_get_an_interval_each_way_once(tmp_path):
+    rng = np.random.default_rng(8)
+    strong = held(tmp_path, "strong", queries_of("strong", rng, shift=8))
+    weak = held(tmp_path, "weak", queries_of("weak", rng))
+    board = [
+        board_row(weak, "m1", 50.0),
+        board_row(strong, "m2", 58.0),
+        board_row({**weak, "trial_id": "unconfirmed"}, "m3", 60.0, confirmed=False),
+        board_row(strong, "m4", 58.0, epochs=9),
+        board_row({**weak, "trial_id": None}, "floor", 10.0, kind="floor"),
+    ]
+    found = intervals(tmp_path, board, ["m1", "m2", "m3", "m4"], "mAP@All")
+    assert [(row["left.method"], row["right.method"]) for row in found] == [("m2", "m1")]
+    assert found[0]["low"] < found[0]["difference"] < found[0]["high"]
+    direct = compare(tmp_path, strong, weak, "mAP@All")
+    assert found[0]["difference"] == direct.difference
+    write_intervals(tmp_path, ["m1", "m2"], found)
+    write_intervals(tmp_path, ["m8", "m9"], [{**found[0], "left.study_id": "m8"}])
+    write_intervals(tmp_path, ["m1", "m2"], found)
+    frame = pd.read_parquet(tmp_path / FILE)
+    assert sorted(frame["left.study_id"]) == ["m2", "m8"]

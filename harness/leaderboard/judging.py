@@ -31,6 +31,9 @@ FILE = "validators.parquet"
 
 FIGURES = ("spearman", "weighted_spearman", "regret", "random_regret")
 
+MIN_CHOICE = 2
+"""Whoever has one trial to pick from cannot pick a wrong one; a regret needs a choice."""
+
 MIN_TRIALS = 3
 """Two trials can only agree or disagree; a correlation needs one more."""
 
@@ -99,7 +102,8 @@ def judge_pair(trials: Iterable[TrialRecord], first_metric: str) -> list[dict[st
     ``regret`` is the best start trial's figure minus that of the trial the validator likes best
     (percentage points; of equal scores the first trial is taken); ``random_regret`` what a random
     choice is expected to lose. A validator that is NaN for a trial cannot pick it, but still pays
-    for having missed it; correlations leave such a trial out.
+    for having missed it; correlations leave such a trial out. All figures are NaN where the
+    validator has fewer than two trials to choose from.
 
     Args:
         trials: ended trials; those that are no finished start trials are left out.
@@ -141,11 +145,12 @@ def _judge(
     held_T, true_T = score_T[usable_T], truth_T[usable_T]
     picked = float(true_T[np.argmax(held_T)])
     ranks = rankdata(held_T), rankdata(true_T)
+    is_choice = len(held_T) >= MIN_CHOICE
     return {
         "spearman": _correlation(*ranks, np.ones(len(held_T))),
         "weighted_spearman": _correlation(*ranks, _top_weights(held_T)),
-        "regret": best - picked,
-        "random_regret": best - float(truth_T[known_T].mean()),
+        "regret": best - picked if is_choice else math.nan,
+        "random_regret": best - float(truth_T[known_T].mean()) if is_choice else math.nan,
         "best": best,
         "picked": picked,
         "n_trials": int(usable_T.sum()),
@@ -172,7 +177,8 @@ def judge_study(
 
     A pair's row carries in ``<figure>.other_pairs`` the mean of the figure over the study's other
     pairs: whoever chooses a validator by it has not looked at this pair (leave one pair out). The
-    pooled row (``kind`` = ``pooled``) is the mean over all pairs.
+    pooled row (``kind`` = ``pooled``) is the mean over all pairs in which the validator had two
+    trials to choose from; without one there is no such row.
 
     Args:
         start_trials: ended start trials of every pair.
@@ -187,6 +193,9 @@ def judge_study(
         for row in group:
             others = [other for other in group if other is not row]
             row |= {f"{name}.other_pairs": _mean(others, name) for name in FIGURES}
+        group = [row for row in group if row["n_trials"] >= MIN_CHOICE]
+        if not group:
+            continue
         means = {name: _mean(group, name) for name in (*FIGURES, "best", "picked")}
         pooled.append(
             group[0]
