@@ -6,6 +6,7 @@ so that the two commands share their results.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from itertools import count
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,18 +16,28 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config import CompareOptions, TuneOptions
+from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
+from harness.leaderboard.intervals import FILE as INTERVALS
+from harness.leaderboard.intervals import intervals, write_intervals
 from harness.leaderboard.records import TrialRecord, ends, scored_directions
+from harness.leaderboard.schema import OPEN_METRICS
 from harness.leaderboard.tuning_curves import (
     CONFIDENCE,
     EXCHANGEABLE,
+    EXCHANGEABLE_SAMPLERS,
     FILE,
+    MIN_TRIALS,
     OBSERVED,
     study_curves,
     write_curves,
 )
+from harness.search.progress import OPEN_SHOWN
+from harness.search.proposals import StudyPlan
+from harness.search.interval_table import interval_table
 from harness.search.run import run_search_command
-from harness.search.studies import Prepared
+from harness.search.start_points import distinct_settings, start_count
+from harness.search.studies import Pair, Prepared
 
 
 def run_compare_command(options: CompareOptions, console: Console) -> int:
@@ -55,23 +66,125 @@ def _summarise(prepared: Prepared) -> list[RenderableType]:
     """Writes the curves while the results folder is locked; returns what to show of them."""
     store, study_ids = prepared.store, [plan.config.study_id for plan in prepared.plans]
     records = store.read_trials(study_ids)
-    metrics = [*(f"P@{k}" for k in store.ks), "mAP@All"]
+    scenario = prepared.plans[0].config.scenario
+    of_open = scenario == "open"
+    metrics = [*(f"P@{k}" for k in store.ks), "mAP@All", *(OPEN_METRICS if of_open else ())]
     rows = study_curves(records, metrics)
     write_curves(store.root, study_ids, rows)
-    scenario = prepared.plans[0].config.scenario
-    shown = [
+    ways = [
         ends(pair, direction)
         for pair in prepared.pairs
         for direction in scored_directions(scenario)
     ]
-    parts: list[RenderableType] = [
-        Text(sentence, style="yellow") for sentence in budget_notes(prepared, records)
+    primary = prepared.context.primary_metric
+    banded, short = with_band(prepared.plans, prepared.pairs, rows, primary)
+    notes = [*budget_notes(prepared, records), *band_notes(prepared, records, short)]
+    parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in notes]
+    for metric in (primary, *(OPEN_SHOWN if of_open else ())):
+        if any(row["metric"] == metric for row in banded):
+            parts.append(curve_table(banded, ways, study_ids, metric))
+    parts.append(Text(f"Tuning curves: {store.root / FILE}"))
+    differences = [
+        row
+        for query, gallery in ways
+        for row in intervals(store.root, store.read_board(query, gallery), study_ids, primary)
     ]
-    return [
-        *parts,
-        curve_table(rows, shown, study_ids, prepared.context.primary_metric),
-        Text(f"Tuning curves: {store.root / FILE}"),
+    if differences:
+        write_intervals(store.root, study_ids, differences)
+        parts += [
+            interval_table(differences, primary),
+            Text(f"Intervals: {store.root / INTERVALS}"),
+        ]
+    return parts
+
+
+def with_band(
+    plans: Sequence[StudyPlan],
+    pairs: Sequence[Pair],
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+) -> tuple[list[Mapping[str, Any]], dict[str, list[Pair]]]:
+    """The rows worth a table, and by study id the pairs whose trials are too few for a band.
+
+    Methods with nothing to search have one trial and no band by nature: their rows are context,
+    kept where a curve is.
+
+    Args:
+        plans: the studies compared.
+        pairs: their pairs.
+        rows: of :func:`harness.leaderboard.tuning_curves.study_curves`.
+        metric: whose band is looked for.
+    """
+    banded = {
+        (row["study_id"], row["pair"])
+        for row in rows
+        if row["metric"] == metric and row["confidence"] is not None
+    }
+    searching = {plan.config.study_id for plan in plans if plan.space}
+    short = {
+        study_id: [pair for pair in pairs if (study_id, pair_slug(*pair)) not in banded]
+        for study_id in sorted(searching)
+    }
+    curved = {pair for study_id, pair in banded if study_id in searching}
+    kept = [
+        row
+        for row in rows
+        if ((row["study_id"], row["pair"]) in banded)
+        or (row["study_id"] not in searching and (row["pair"] in curved or not searching))
     ]
+    return kept, {study_id: held for study_id, held in short.items() if held}
+
+
+def band_notes(
+    prepared: Prepared, records: Iterable[TrialRecord], short: Mapping[str, Sequence[Pair]]
+) -> list[str]:
+    """What a band takes, a sentence for all studies that lack the same.
+
+    Args:
+        prepared: the comparison.
+        records: its ended trials.
+        short: of :func:`with_band`.
+    """
+    stopped = {held.config.study.study_id for held in records if held.status == "pruned"}
+    lacking: dict[tuple[str, tuple[Pair, ...]], list[str]] = {}
+    for plan in prepared.plans:
+        study_id = plan.config.study_id
+        if study_id in short:
+            reason = _what_lacks(plan, trials_for_band(plan, stopped=study_id in stopped))
+            key = (reason, tuple(short[study_id]))
+            lacking.setdefault(key, []).append(plan.config.method)
+    notes = []
+    for (reason, pairs), methods in lacking.items():
+        where = ", ".join("-".join(pair) for pair in pairs)
+        on = "" if len(pairs) == len(prepared.pairs) else f" on {where}"
+        notes.append(
+            f"No tuning curve of {', '.join(methods)}{on} is shown: a band takes {MIN_TRIALS} "
+            f"finished trials that could have come in any order, {reason}."
+        )
+    return notes
+
+
+def trials_for_band(plan: StudyPlan, *, stopped: bool) -> int:
+    """The least ``--trials`` that has a band if none fails.
+
+    Args:
+        plan: the study.
+        stopped: whether one of its trials was stopped early, so that of any sampler's trials only
+            the start trials count.
+    """
+    sampler = plan.config.sampler.partition("(")[0]
+    if sampler in EXCHANGEABLE_SAMPLERS and not stopped:
+        return MIN_TRIALS + 1  # trial 0 is the paper's point
+    return next(trials for trials in count(1) if start_count(trials) > MIN_TRIALS)
+
+
+def _what_lacks(plan: StudyPlan, needed: int) -> str:
+    settings = distinct_settings(plan.space)
+    if settings < needed:
+        return f"more than a space of {settings:.0f} settings has"
+    if plan.trials < needed:
+        return f"which is --trials {needed} or more"
+    return "and fewer have finished so far"
 
 
 def budget_notes(prepared: Prepared, records: Iterable[TrialRecord]) -> list[str]:

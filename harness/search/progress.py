@@ -12,11 +12,21 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harness.config import StudyConfig
+from harness.leaderboard.board import COMPARABLE, BoardContext
 from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.records import TrialRecord
 from harness.search.driver import SearchDriver
 
 SYMBOLS = {"K": "K", "tau": "τ", "lambda_dd": "λdd", "lambda_se": "λse"}
+OPEN_SHOWN = ("open_acc", "open_balanced_acc", "mAP@All.shared")
+"""The figures of the scenario ``open`` that a terminal has room for."""
+
+HEADINGS = {"open_balanced_acc": "open_\nbalanced_acc", "mAP@All.shared": "mAP@All\n.shared"}
+"""Headings in two lines of metrics whose names are longer than their figures by far."""
+
+LONGEST_LIST = 24
+
 STATUS_STYLE = {"finished": "green", "pruned": "yellow", "failed": "bold red"}
 
 
@@ -141,33 +151,84 @@ def failure_table(records: Sequence[TrialRecord]) -> Table | None:
     return table
 
 
+def comparable_rows(
+    rows: Sequence[Mapping[str, Any]], study: StudyConfig
+) -> list[Mapping[str, Any]]:
+    """The rows of a board that may be set beside a study's own: other methods' too.
+
+    They agree with it in scenario, backbone, weights, image size and epochs; chance, which knows
+    no network, in the scenario alone.
+    """
+    own = {name: getattr(study, name) for name in COMPARABLE if name != "protocol"}
+    own["weights"] = study.weights_name
+    return [
+        row
+        for row in rows
+        if row["scenario"] == study.scenario
+        and (row["kind"] == "chance" or all(row[name] == own[name] for name in own))
+    ]
+
+
+def board_metrics(context: BoardContext, scenario: str) -> list[str]:
+    """The metrics that a printed board shows; a leaderboard file holds more.
+
+    Under ``open`` mAP@All, which only averages over queries of shared classes, is shown by its
+    name there, mAP@All.shared.
+    """
+    if scenario == "open":
+        return list(dict.fromkeys([context.first_metric, context.primary_metric, *OPEN_SHOWN]))
+    return [*(f"P@{k}" for k in context.ks), "mAP@All"]
+
+
 def board_table(
     title: str, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], searched: Sequence[str]
 ) -> Table:
-    """The leaderboard rows of one directed pair."""
-    table = Table(title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD)
+    """The leaderboard rows of one directed pair; floors that read the same become one row."""
+    table = Table(title=escape(title), title_style="bold", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("rank", justify="right")
     for heading in ("protocol", "method"):
         table.add_column(heading, no_wrap=True)
     for metric in metrics:
-        table.add_column(metric, justify="right", no_wrap=True)
+        table.add_column(HEADINGS.get(metric, metric), justify="right", no_wrap=True)
     for heading in ("gap", "epoch"):
         table.add_column(heading, justify="right", no_wrap=True)
     if searched:
         table.add_column("settings", no_wrap=True)
-    for row in rows:
-        settings = {name: row[name] for name in searched if row.get(name) is not None}
-        table.add_row(
-            _show(row["rank"]),
-            row["protocol"],
-            row["method"],
+    per_line = 2 if HEADINGS.keys() & set(metrics) else len(searched)
+    everyone = {row["method"] for row in rows if row["kind"] != "chance"}
+    # By what is printed beside the method: the cells, of one row or of several floors.
+    lines: dict[tuple[Any, ...], list[str]] = {}
+    for place, row in enumerate(rows):
+        cells = (
             *(_with_spread(row, metric) for metric in metrics),
             _show(row.get("oracle_gap")),
             _show(row.get("epoch")),
-            *([show_settings(settings, list(settings))] if searched else []),
-            style={"floor": "dim", "chance": "dim"}.get(row["kind"], ""),
+            *([_settings_cell(row, searched, per_line)] if searched else []),
         )
+        own_line = "" if row["kind"] == "floor" else place
+        key = (own_line, row["kind"], _show(row["rank"]), row["protocol"], cells)
+        lines.setdefault(key, []).append(row["method"])
+    for (_, kind, rank, protocol, cells), methods in lines.items():
+        style = {"floor": "dim", "chance": "dim"}.get(kind, "")
+        table.add_row(rank, protocol, _methods_cell(methods, everyone), *cells, style=style)
     return table
+
+
+def _settings_cell(row: Mapping[str, Any], searched: Sequence[str], per_line: int) -> str:
+    held = [name for name in searched if row.get(name) is not None]
+    parts = [held[i : i + per_line] for i in range(0, len(held), per_line)]
+    return "\n".join(show_settings(row, names) for names in parts)
+
+
+def _methods_cell(methods: Sequence[str], everyone: set[str]) -> str:
+    """A method's name; of several their names, or how many there are."""
+    names = list(dict.fromkeys(methods))
+    if len(names) == 1:
+        return names[0]
+    if everyone <= set(names):
+        return "all"
+    listed = ", ".join(names)
+    return listed if len(listed) <= LONGEST_LIST else f"{len(names)} methods"
 
 
 def metric_table(

@@ -15,7 +15,13 @@ from harness.leaderboard.protocols import is_oracle
 from harness.leaderboard.records import ends, scored_directions
 from harness.leaderboard.store import replacing
 from harness.search.driver import SearchDriver
-from harness.search.progress import SearchProgress, board_table, failure_table
+from harness.search.progress import (
+    SearchProgress,
+    board_metrics,
+    board_table,
+    comparable_rows,
+    failure_table,
+)
 from harness.search.proposals import StudyPlan
 from harness.search.samplers import describe_sampler
 from harness.search.studies import Prepared, prepare_studies
@@ -184,13 +190,16 @@ def _show_outcome(
 ) -> int:
     store = prepared.store
     searched = list(dict.fromkeys(name for plan in prepared.plans for name in plan.paper))
+    metrics = board_metrics(prepared.context, options.scenario)
     for pair in prepared.pairs:
         for direction in scored_directions(options.scenario):
             query, gallery = ends(pair, direction)
-            rows = store.read_board(query, gallery)
-            metrics = [*(f"P@{k}" for k in store.ks), "mAP@All"]
+            rows = comparable_rows(store.read_board(query, gallery), prepared.plans[0].config)
+            title = f"{query} → {gallery}"
+            if options.scenario != "close":
+                title += f", scenario {options.scenario}"
             console.print()
-            console.print(board_table(f"{query} → {gallery}", rows, metrics, searched))
+            console.print(board_table(title, rows, metrics, searched))
     if driver.halted:
         console.print(
             f"Stopped before the end: {driver.ended} of {driver.total} trials have ended. The same "

@@ -35,9 +35,11 @@ def study_notes(plan: StudyPlan, smallest: int) -> list[str]:
         name for name in sorted({*plan.space, *plan.fixed}) if _never_acts(name, recipe, active)
     ]
     if idle and method.trains:
+        acts, them = ("acts", "it") if len(idle) == 1 else ("act", "them")
         notes.append(
-            f"{method.name}: within {study.epochs} epochs {', '.join(idle)} never "
-            f"{'acts' if len(idle) == 1 else 'act'}; more --epochs would let them."
+            f"{method.name}: within {study.epochs} epoch{'s' if study.epochs > 1 else ''} "
+            f"{', '.join(idle)} never {acts}; "
+            f"more --epochs would let {them}."
         )
     return notes
 
