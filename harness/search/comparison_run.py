@@ -32,9 +32,9 @@ from harness.leaderboard.tuning_curves import (
     study_curves,
     write_curves,
 )
+from harness.search.interval_table import interval_table
 from harness.search.progress import OPEN_SHOWN
 from harness.search.proposals import StudyPlan
-from harness.search.interval_table import interval_table
 from harness.search.run import run_search_command
 from harness.search.start_points import distinct_settings, start_count
 from harness.search.studies import Pair, Prepared
