@@ -24,7 +24,7 @@ from harness.loss_examples import (
     example_step,
 )
 from losses.contract import DomainView, Loss, StepContext
-from losses.registry import loss_class
+from losses.registry import loss_class, loss_names
 
 _PROVIDED = {"embedding_size": EMBEDDING_SIZE, "pooled_size": POOLED_SIZE}
 _USUAL = SITUATIONS[0]
@@ -43,9 +43,12 @@ def check_loss(loss: str | type[Loss] | Loss, **arguments: Any) -> None:
     frozen copy are absent it may raise ``UsageError`` instead. Something is trained: embeddings,
     pooled features or own parameters; nothing flows into keys, banks or prototypes. The order of
     a batch does not matter (not tried where the loss draws from ``step.generator``). No input is
-    changed, no value is read back to the host, no global random state is used, two instances do
-    not influence each other, a state dict restores the loss. The ``Args`` of its docstring are
-    those of its signature.
+    changed, no value is read back to the host, no global random state or setting of torch is
+    touched, two instances do not influence each other. Value and gradients of a step depend on
+    the step and the parameters alone: not on the steps before it, and they are the same after a
+    state dict went into a fresh instance. What is recorded is declared in ``recorded``. The
+    ``Args`` of its docstring are those of its signature, which names each one (no ``*args`` and
+    no ``**kwargs``).
 
     Args:
         loss: a registered name, a class, or an instance (which is copied, never changed).
@@ -56,13 +59,16 @@ def check_loss(loss: str | type[Loss] | Loss, **arguments: Any) -> None:
         LossCheckError: the first thing that does not fit, in one sentence.
     """
     subject = _Subject(loss, arguments)
+    subject.check_signature()
     subject.check_docstring()
+    subject.check_declared_names()
     with _global_state_kept(subject):
         for situation in SITUATIONS:
             subject.check_situation(situation)
     with _global_state_kept(subject):
         subject.check_order_of_the_batch()
         subject.check_independence()
+        subject.check_repetition()
         subject.check_state_dict()
     subject.check_no_host_sync()
 
@@ -73,13 +79,32 @@ def _global_state_kept(subject: "_Subject") -> Iterator[None]:
         numpy_state = np.random.get_state()  # noqa: NPY002  (the global state is what is checked)
         return [random.getstate(), str(numpy_state), torch.get_rng_state().tolist()]
 
-    before, grad, dtype = states(), torch.is_grad_enabled(), torch.get_default_dtype()
+    before, settings = states(), _torch_settings()
     yield
     for name, old, new in zip(("Python", "numpy", "torch"), before, states(), strict=True):
         if old != new:
             raise subject.error(f"uses the global random state of {name}: draw from step.generator")
-    if (grad, dtype) != (torch.is_grad_enabled(), torch.get_default_dtype()):
-        raise subject.error("changes the gradient mode or the default dtype of torch")
+    for name, value in _torch_settings().items():
+        if value != settings[name]:
+            raise subject.error(
+                f"changes the {name} of torch, which all losses share, from {settings[name]} to "
+                f"{value}"
+            )
+
+
+def _torch_settings() -> dict[str, Any]:
+    return {
+        "gradient mode": torch.is_grad_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "number of threads": torch.get_num_threads(),
+        "use of deterministic algorithms": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "cudnn settings": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+    }
 
 
 class _Subject:
@@ -92,6 +117,7 @@ class _Subject:
             else (loss if isinstance(loss, type) else type(loss))
         )
         self.name = self.cls.__name__
+        self.recorded: set[str] = set()
         self.make: Callable[[], Loss]
         if isinstance(loss, Loss):
             if arguments:
@@ -113,7 +139,42 @@ class _Subject:
         return loss
 
     def value(self, loss: Loss, a: DomainView, b: DomainView) -> Tensor:
-        return loss(a, b, _step())
+        return loss(a, b, self.step())
+
+    def step(self) -> StepContext:
+        return StepContext(
+            epoch=3,
+            progress=0.5,
+            stage="only",
+            generator=torch.Generator().manual_seed(0),
+            record=lambda name, value: self.recorded.add(name),
+        )
+
+    def outcome(self, loss: Loss, example: ExampleStep) -> list[Tensor]:
+        """The value of a step, and its gradients for all that is trained."""
+        value = self.value(loss, example.a, example.b)
+        leaves = [*example.trained.values(), *(p for p in loss.parameters() if p.requires_grad)]
+        gradients = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+        return [value.detach(), *gradients]
+
+    def check_signature(self) -> None:
+        if self.cls.__init__ is nn.Module.__init__:
+            return
+        for parameter in inspect.signature(self.cls).parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise self.error(
+                    f"swallows unknown arguments in '{parameter}': name each argument, so that an "
+                    "unknown one is an error"
+                )
+
+    def check_declared_names(self) -> None:
+        registered = [name for name in loss_names() if loss_class(name) is self.cls]
+        for name in self.cls.recorded:
+            if registered and not name.startswith(tuple(f"{own}." for own in registered)):
+                raise self.error(
+                    f"declares '{name}' in recorded, which must begin with '{registered[0]}.', so "
+                    "that it meets no column of another loss"
+                )
 
     def check_docstring(self) -> None:
         plain = self.cls.__init__ is nn.Module.__init__
@@ -141,6 +202,12 @@ class _Subject:
             return
         except Exception as error:
             raise self.error(f"fails {where}: {type(error).__name__}: {error}") from error
+        undeclared = sorted(self.recorded - set(self.cls.recorded))
+        if undeclared:
+            raise self.error(
+                f"records '{undeclared[0]}' {where}, which its class attribute recorded does not "
+                "declare"
+            )
         if not isinstance(value, Tensor) or value.shape != () or value.dtype != torch.float32:
             raise self.error(f"does not return a float32 scalar {where}")
         if not math.isfinite(value.item()):
@@ -181,7 +248,7 @@ class _Subject:
             a, b = example.a, example.b
             if shuffle:
                 a, b = _reversed(a), _reversed(b)
-            step = _step()
+            step = self.step()
             draws_before = step.generator.get_state()
             value = self.ready(example)(a, b, step)
             if not torch.equal(step.generator.get_state(), draws_before):
@@ -202,16 +269,27 @@ class _Subject:
         if not torch.equal(alone, beside):
             raise self.error("has another value when a second instance was used before it")
 
+    def check_repetition(self) -> None:
+        example, other = example_step(_USUAL), example_step(_USUAL, seed=1)
+        loss = self.ready(example)
+        before = self.outcome(loss, example)
+        self.value(loss, other.a, other.b)
+        if not _all_equal(before, self.outcome(loss, example)):
+            raise self.error(
+                "has another value or gradient when the same step comes again: forward must not "
+                "change the loss, or a resumed or replayed training differs"
+            )
+
     def check_state_dict(self) -> None:
         example = example_step(_USUAL)
         trained = self.ready(example)
+        self.value(trained, example.a, example.b)
         with torch.no_grad():
             for parameter in trained.parameters():
                 parameter.mul_(0.9)
         restored = self.make()
         restored.load_state_dict(trained.state_dict())
-        expected = self.value(trained, example.a, example.b)
-        if not torch.equal(expected, self.value(restored, example.a, example.b)):
+        if not _all_equal(self.outcome(trained, example), self.outcome(restored, example)):
             raise self.error("has another value after its state dict was loaded into a fresh one")
 
     def check_no_host_sync(self) -> None:
@@ -232,10 +310,8 @@ def _built(cls: type[Loss], arguments: Mapping[str, Any]) -> Loss:
         return cls(**arguments)
 
 
-def _step() -> StepContext:
-    return StepContext(
-        epoch=3, progress=0.5, stage="only", generator=torch.Generator().manual_seed(0)
-    )
+def _all_equal(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def _on_meta(part: Any) -> Any:

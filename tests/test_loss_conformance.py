@@ -7,7 +7,8 @@ from torch import nn
 
 from harness.errors import UsageError
 from harness.testing import LossCheckError, check_loss
-from losses import Loss, create_loss, loss_names
+from losses import Loss, create_loss, loss_names, registry
+from losses.domain_adversarial import reverse_gradient
 
 
 @pytest.mark.parametrize("name", loss_names())
@@ -211,3 +212,155 @@ def test_state_outside_the_state_dict_is_found():
 def test_a_docstring_that_does_not_fit_the_signature_is_found(doc):
     with pytest.raises(LossCheckError, match=r"signature has \['embedding_size'\]"):
         check_loss(broken(Plain.forward, __doc__=doc))
+
+
+class CallsInAnAttribute(Plain):
+    """Counts its own calls.
+
+    Args:
+        embedding_size: size of the direction.
+    """
+
+    def __init__(self, embedding_size: int) -> None:
+        super().__init__(embedding_size)
+        self.calls = 0
+
+    def forward(self, a, b, step):
+        self.calls += 1
+        return super().forward(a, b, step) * self.calls
+
+
+class CallsInABuffer(Plain):
+    """Counts its own calls in its state dict.
+
+    Args:
+        embedding_size: size of the direction.
+    """
+
+    def __init__(self, embedding_size: int) -> None:
+        super().__init__(embedding_size)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, a, b, step):
+        self.calls += 1
+        return super().forward(a, b, step) * self.calls
+
+
+class FirstStepKept(Plain):
+    """Scales by what its first step held.
+
+    Args:
+        embedding_size: size of the direction.
+    """
+
+    def forward(self, a, b, step):
+        value = super().forward(a, b, step)
+        if not hasattr(self, "first"):
+            self.first = value.detach()
+        return value * (1 + self.first.square() - value.detach().square())
+
+
+class ReversalThatGrows(Plain):
+    """Its value stays, its gradient grows with the number of calls.
+
+    Args:
+        embedding_size: size of the direction.
+    """
+
+    calls_so_far = 0
+
+    def forward(self, a, b, step):
+        self.calls_so_far += 1
+        strength = self.calls_so_far
+        value = super().forward(a, b, step)
+        return reverse_gradient(value) * strength - value.detach() * (-1 + strength)
+
+
+@pytest.mark.parametrize("cls", [CallsInAnAttribute, CallsInABuffer, ReversalThatGrows])
+def test_a_loss_that_counts_its_own_calls_is_found(cls):
+    with pytest.raises(LossCheckError, match="when the same step comes again"):
+        check_loss(cls)
+
+
+def test_a_first_step_kept_outside_the_state_dict_is_found():
+    check = r"when the same step comes again|after its state dict was loaded"
+    with pytest.raises(LossCheckError, match=check):
+        check_loss(FirstStepKept)
+
+
+def swallows_names(self, embedding_size, **rest):
+    Plain.__init__(self, embedding_size)
+
+
+def swallows_values(self, embedding_size, *rest):
+    Plain.__init__(self, embedding_size)
+
+
+@pytest.mark.parametrize(
+    ("init", "shown"), [(swallows_names, r"\*\*rest"), (swallows_values, r"\*rest")]
+)
+def test_arguments_that_would_be_dropped_are_refused(init, shown):
+    doc = "X.\n\nArgs:\n    embedding_size: size of the direction.\n    rest: dropped.\n"
+    with pytest.raises(LossCheckError, match=f"swallows unknown arguments in '{shown}'"):
+        check_loss(broken(Plain.forward, __init__=init, __doc__=doc))
+
+
+def records_a_share(self, a, b, step):
+    if a.key_BD is None:
+        step.record("pull.share", a.z_BD.detach().mean())
+    return Plain.forward(self, a, b, step)
+
+
+def test_a_recorded_name_that_is_not_declared_is_found():
+    with pytest.raises(LossCheckError, match=r"'pull\.share' with no momentum encoder"):
+        check_loss(broken(records_a_share, recorded=("pull.rate",)))
+    check_loss(broken(records_a_share, recorded=("pull.share",)))
+
+
+def test_a_declared_name_begins_with_that_of_the_loss(monkeypatch):
+    foreign = broken(records_a_share, recorded=("pull.share",))
+    monkeypatch.setitem(registry._LOSSES, "push", foreign)
+    with pytest.raises(LossCheckError, match=r"'pull\.share' in recorded, .* with 'push\.'"):
+        check_loss("push")
+    monkeypatch.setitem(registry._LOSSES, "pull", foreign)
+    monkeypatch.delitem(registry._LOSSES, "push")
+    check_loss("pull")
+
+
+def other_threads(self, a, b, step):
+    torch.set_num_threads(3)
+    return Plain.forward(self, a, b, step)
+
+
+def deterministic(self, a, b, step):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return Plain.forward(self, a, b, step)
+
+
+def coarse_products(self, a, b, step):
+    torch.set_float32_matmul_precision("medium")
+    return Plain.forward(self, a, b, step)
+
+
+@pytest.fixture
+def _settings_put_back():
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision(precision)
+
+
+@pytest.mark.parametrize(
+    ("forward", "setting"),
+    [
+        (other_threads, "number of threads of torch, .* from 1 to 3"),
+        (deterministic, "use of deterministic algorithms"),
+        (coarse_products, "float32 matmul precision"),
+    ],
+)
+@pytest.mark.usefixtures("_settings_put_back")
+def test_a_changed_setting_of_torch_is_found(forward, setting):
+    with pytest.raises(LossCheckError, match=f"changes the {setting}"):
+        check_loss(broken(forward))

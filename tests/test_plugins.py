@@ -19,6 +19,7 @@ from harness.search.studies import prepare_studies
 from harness.search.trial_configs import make_trial_config
 from harness.testing import DatasetCheckError, check_dataset, check_loss
 from harness.training.scored_trial import ScoredTrial
+from models.encoder import EncoderSettings, build_encoder, save_encoder
 
 DOC = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -107,9 +108,50 @@ def test_the_declared_data_sets_conform(name):
         ({"name": "Two Words"}, "plain lower-case"),
         ({"default_pairs": (("Art", "Moon"),)}, "'Moon' is none of its domains"),
         ({"aliases": {"Art": ("clip_art",), "Clipart": ("Clip Art",)}}, "means Clipart and Art"),
+        ({"aliases": {"Art": (" ",)}}, "the alias ' ' of Art is empty"),
+        ({"ks": (1.5, 2)}, "whole numbers"),
+        ({"ks": (True, 5)}, "whole numbers"),
+        ({"domains": ("Art", "Clipart", "Product", "Real_World", "art")}, "'Art' and 'art' differ"),
+        ({"domains": ("Art", "Clipart", "Product", "Real_World", "")}, "'' among its domains"),
+        ({"domains": ("Art", "Art", "Clipart", "Product", "Real_World")}, "hold 'Art' twice"),
+        ({"classes": ("cat", "Cat")}, "its classes 'cat' and 'Cat' differ only in case"),
+        ({"classes": ("cat", "_")}, "the name '_' among its classes is empty"),
+        ({"default_pairs": ()}, "default_pairs is empty"),
+        ({"default_pairs": (("Art", "Clipart"), ("Clipart", "Art"))}, "there twice"),
+        ({"default_pairs": ("Art",)}, "'Art' is not two domains"),
     ],
 )
 def test_a_declaration_that_does_not_fit_is_refused(change, sentence):
     spec: DatasetSpec = replace(dataset_spec("officehome"), **change)
     with pytest.raises(DatasetCheckError, match=sentence):
         check_dataset(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"weights": "imagenet-bogus"}, "There is no weight file 'imagenet-bogus'"),
+        ({"weights": "timm", "backbone": "nf_resnet26"}, "no weights for its backbone"),
+        ({"backbone": "resnet8"}, "no timm backbone named 'resnet8'"),
+        ({"image_size": 8}, "image_size must be a whole number of at least 16, not 8"),
+        ({"image_size": 64.5}, "image_size must be a whole number"),
+        ({"backbone": "test_vit", "image_size": 40}, "cannot take images of 40 pixels"),
+        ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
+    ],
+)
+def test_defaults_that_cannot_train_are_refused(change, sentence):
+    spec = dataset_spec("shapes")
+    spec = replace(spec, defaults=replace(spec.defaults, **change))
+    with pytest.raises(DatasetCheckError, match=sentence):
+        check_dataset(spec)
+
+
+def test_weights_of_a_file_are_read(tmp_path):
+    spec = dataset_spec("shapes")
+    settings = EncoderSettings(backbone="test_resnet", image_size=32)
+    path = tmp_path / "start.safetensors"
+    save_encoder(path, build_encoder(settings, "random", 0)[0], settings)
+    check_dataset(replace(spec, defaults=replace(spec.defaults, weights=str(path))))
+    path.write_bytes(b"nothing")
+    with pytest.raises(DatasetCheckError, match="cannot be read"):
+        check_dataset(replace(spec, defaults=replace(spec.defaults, weights=str(path))))
