@@ -50,7 +50,11 @@ class MadeUpTrial(tune.Trainable):
 
 def main(folder: Path) -> None:
     """Runs the search to its end."""
-    search = driver(folder, plan(TRIALS, epochs=EPOCHS, early_stopping=DESCRIPTION))
+    search = driver(
+        folder,
+        *(plan(TRIALS, epochs=EPOCHS, early_stopping=DESCRIPTION, seed=seed) for seed in (0, 1)),
+        pairs=(("a", "b"), ("b", "a")),
+    )
     run_search(
         search,
         TrialData(replace(toy_index(), root=folder), folder / "cache"),

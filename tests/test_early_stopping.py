@@ -11,11 +11,9 @@ def should_stop(held, peers):
     return should_stop_after(held, peers, [held.last.epoch])
 
 
-def trial(number, *reports, origin="proposed", epochs=18):
+def trial(number, *reports, origin="proposed", epochs=18, rule=DESCRIPTION):
     held = record(number, *reports, origin=origin, status="running")
-    config = dataclasses.replace(
-        held.config, study=study(epochs=epochs, early_stopping=DESCRIPTION)
-    )
+    config = dataclasses.replace(held.config, study=study(epochs=epochs, early_stopping=rule))
     return dataclasses.replace(held, config=config)
 
 
@@ -77,9 +75,23 @@ def test_nan_of_others_is_no_comparison(values):
     assert should_stop(at(9, 0.0, rung), peers) == (finite + 1 >= 3)
 
 
-def test_f1_a_trial_whose_objective_is_nan_is_stopped_at_the_next_rung():
-    rung = rungs_of(trial(0))[0]
-    assert should_stop(at(9, float("nan"), rung), [])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("origin", ["start", "warm", "proposed"])
+@pytest.mark.parametrize("rule", [DESCRIPTION, "none"])
+def test_f1_an_objective_that_is_not_finite_stops_every_trial_at_once(value, origin, rule):
+    """Scope ``dataset`` and the sampler nsga2 have no early stopping: "none"."""
+    held = trial(9, epoch(0, 0.1, 1, 1), epoch(1, value, 1, 1), origin=origin, rule=rule)
+    assert 1 not in rungs_of(held)
+    assert should_stop(held, [])
+    fine = trial(9, epoch(0, 0.1, 1, 1), epoch(1, 0.2, 1, 1), origin=origin, rule=rule)
+    assert not should_stop(fine, [])
+
+
+def test_f1_the_untrained_state_may_have_no_objective():
+    """As under cluster_stability, which compares with the epoch before."""
+    nan = epoch(0, float("nan"), 1, 1)
+    assert not should_stop_after(trial(9, nan), [], [0])
+    assert not should_stop(trial(9, nan, epoch(1, 0.2, 1, 1)), [])
 
 
 def test_f3_a_rung_that_a_kill_hid_is_judged_after_the_restart():

@@ -137,6 +137,28 @@ def test_pooled_rows_and_other_pairs():
     assert math.isnan(row(alone, "high")["spearman.other_pairs"])
 
 
+def test_without_a_choice_there_is_no_regret():
+    """One trial is the best, the picked and the random one: 0 would claim a perfect judge."""
+    alone = judge_study({AB: trials()[:1]}, "P@1")
+    held = row(alone, "high")
+    assert math.isnan(held["regret"])
+    assert math.isnan(held["random_regret"])
+    assert (held["n_trials"], held["best"], held["picked"]) == (1, 10, 10)
+    assert {r["kind"] for r in alone} == {"pair"}
+    two = row(judge_study({AB: trials()[:2]}, "P@1"), "low")
+    assert (two["regret"], two["random_regret"]) == (10, 5)
+
+
+def test_pooled_rows_leave_out_pairs_without_a_choice():
+    rows = judge_study({AB: trials(), CD: trials(CD)[:1]}, "P@1")
+    pooled = row(rows, "low", kind="pooled")
+    assert (pooled["n_pairs"], pooled["n_trials"]) == (1, 4)
+    assert (pooled["regret"], pooled["best"], pooled["picked"]) == (30, 40, 10)
+    by_pair = {r["pair"]: r for r in rows if r["validator"] == "low"}
+    assert math.isnan(by_pair["a-b"]["regret.other_pairs"])
+    assert by_pair["c-d"]["regret.other_pairs"] == 30
+
+
 def test_the_file_keeps_other_studies_and_has_one_schema(tmp_path):
     rows = judge_study({AB: trials()[:2]}, "P@1")
     judging.write_judges(tmp_path, [study().study_id], rows)

@@ -4,7 +4,6 @@ It knows nothing of Ray; ``harness.search.ray_run`` connects it to Tune, tests d
 Order at a trial's end: its Parquet file, then Optuna, then the leaderboard.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,7 +21,7 @@ from harness.search.board_writer import BoardWriter, Pair, Search, ordered
 from harness.search.confirmation import ConfirmationQueue
 from harness.search.counterparts import Counterparts
 from harness.search.dataset_search import DatasetSearch
-from harness.search.early_stopping import should_stop
+from harness.search.early_stopping import first_non_finite, should_stop
 from harness.search.failure import Failure
 from harness.search.in_flight import InFlight
 from harness.search.kept_picks import KeptPicks
@@ -218,7 +217,7 @@ class SearchDriver:
         record.versions = about.versions
         if record.config.confirms:
             record.epochs |= {report.epoch: opened(report) for report in reports}
-            return False
+            return first_non_finite(record) is not None
         search = self._search_of(record.config)
         for report in reports:
             if report.epoch > 0 and report.epoch not in record.epochs:
@@ -239,8 +238,8 @@ class SearchDriver:
     def end(self, trial_id: str, failure: Failure | None = None) -> TrialRecord:
         """Ends a trial: failed, finished, or stopped early if epochs are missing."""
         record = self._running.pop(trial_id)
-        failure = failure or _non_finite(record)
-        record.status = _status(record, failure)
+        failure = failure or non_finite_objective(record)
+        record.status = status_of(record, failure)
         if failure is not None:
             record.error_type = failure.type
             record.error_last_line = failure.last_line
@@ -361,18 +360,17 @@ def opened(report: EpochReport) -> EpochRecord:
     )
 
 
-def _non_finite(record: TrialRecord) -> Failure | None:
-    """A trial whose objective is not finite at its end has failed, whatever its losses were."""
-    if record.last is None or math.isfinite(record.last.objective):
+def non_finite_objective(record: TrialRecord) -> Failure | None:
+    """A trial with an objective that is not finite has failed, whatever its losses were."""
+    held = first_non_finite(record)
+    if held is None:
         return None
-    sentence = (
-        f"{record.config.study.objective} is {record.last.objective} after epoch "
-        f"{record.last.epoch}"
-    )
+    sentence = f"{record.config.study.objective} is {held.objective} after epoch {held.epoch}"
     return Failure("NonFiniteObjective", sentence, "", sentence)
 
 
-def _status(record: TrialRecord, failure: Failure | None) -> Status:
+def status_of(record: TrialRecord, failure: Failure | None) -> Status:
+    """How a trial ended: failed, finished, or stopped early where epochs are missing."""
     if failure is not None:
         return "failed"
     last = record.last

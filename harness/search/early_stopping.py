@@ -6,7 +6,7 @@ It keeps no state of its own: after a restart the same records give the same dec
 import math
 from collections.abc import Iterable
 
-from harness.leaderboard.records import TrialRecord
+from harness.leaderboard.records import EpochRecord, TrialRecord
 from harness.methods import PairShape, get_method
 from harness.methods.recipe import first_active_epochs
 
@@ -42,19 +42,32 @@ def rungs_of(record: TrialRecord) -> tuple[int, ...]:
     return rungs(first, config.study.epochs)
 
 
+def first_non_finite(record: TrialRecord) -> EpochRecord | None:
+    """The first report of a trained epoch whose objective is NaN or infinite; None without one.
+
+    The untrained state does not count: ``cluster_stability`` has no value without an epoch before.
+    Every score has one after each trained epoch, unless the trial or the data is beyond mending.
+    """
+    return next((held for held in record.trained if not math.isfinite(held.objective)), None)
+
+
 def should_stop(record: TrialRecord, peers: Iterable[TrialRecord], reported: Iterable[int]) -> bool:
     """Whether a trial that just reported an epoch is to be stopped.
 
-    It is compared with the trials of the same study and pair at the same rung and goes on only
-    among the best ``1/ETA`` of them. Common start trials are never stopped; a rung with fewer than
-    ``ETA`` values stops nobody; an objective that is not finite is stopped at once (comparisons
-    with NaN are false: field-notes F1).
+    An objective that is not finite stops any trial at once, whatever the sampler, the scope or the
+    trial's origin: comparisons with NaN are false, so that no rung would (field-notes F1).
+
+    Otherwise it is compared with the trials of the same study and pair at the same rung and goes
+    on only among the best ``1/ETA`` of them. Common start trials are not compared; a rung with
+    fewer than ``ETA`` values stops nobody.
 
     Args:
         record: the trial with all its reports.
         peers: trials of the same study and pair, ended or running.
         reported: the epochs it just reported; several after a restart.
     """
+    if first_non_finite(record) is not None:
+        return True
     if record.config.study.early_stopping != DESCRIPTION or record.config.origin == "start":
         return False
     peers = list(peers)
@@ -64,8 +77,6 @@ def should_stop(record: TrialRecord, peers: Iterable[TrialRecord], reported: Ite
 
 def _loses(record: TrialRecord, peers: list[TrialRecord], epoch: int) -> bool:
     value = record.epochs[epoch].objective
-    if not math.isfinite(value):
-        return True
     values = [
         peer.epochs[epoch].objective
         for peer in peers

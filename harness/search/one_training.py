@@ -10,7 +10,7 @@ from harness.leaderboard.failures import FailureLedger
 from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.schema import metric_names
-from harness.search.driver import opened
+from harness.search.driver import non_finite_objective, opened, status_of
 from harness.search.failure import Failure
 from harness.search.progress import metric_table, show_seconds, show_settings
 from harness.search.run import show_prepared, write_config
@@ -75,7 +75,7 @@ def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRe
         record.host, record.device = about.host, about.device
         record.batch_size, record.notes = about.batch_size, about.notes
         record.versions = about.versions
-        while not trial.done:
+        while not (trial.done or non_finite_objective(record)):
             report = opened(trial.next_report())
             record.epochs[report.epoch] = report
             parts = [
@@ -86,16 +86,19 @@ def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRe
             if report.losses:
                 parts.append(f"loss {report.losses['total']:.4f}")
             console.print("  ".join([*parts, show_seconds(report.seconds)]), soft_wrap=True)
-        record.status = "finished"
-        save_snapshots(
-            {f"{config.trial_id}@{epoch}": held for epoch, held in trial.keeper.by_epoch().items()},
-            prepared.store.root / "picks",
-            {"config_json": to_json(config)},
-        )
+        failure = non_finite_objective(record)
+        if failure is None:
+            kept = trial.keeper.by_epoch()
+            save_snapshots(
+                {f"{config.trial_id}@{epoch}": held for epoch, held in kept.items()},
+                prepared.store.root / "picks",
+                {"config_json": to_json(config)},
+            )
     except Exception as error:
         # Whatever stops a training is recorded as what became of the trial.
         failure = Failure.of(error)
-        record.status = "failed"
+    record.status = status_of(record, failure)
+    if failure is not None:
         record.error_type, record.error_last_line = failure.type, failure.last_line
         record.error_frame, record.error_trace = failure.frame, failure.trace
     return record
@@ -114,7 +117,8 @@ def _show_outcome(record: TrialRecord, prepared: Prepared, console: Console) -> 
         console.print(metric_table(f"{query} → {gallery}", columns, names))
     if record.status == "failed":
         console.print(
-            f"{record.error_type}: {record.error_last_line} (at {record.error_frame})",
+            f"{record.error_type}: {record.error_last_line}"
+            + (f" (at {record.error_frame})" if record.error_frame else ""),
             style="red",
             markup=False,
             soft_wrap=True,

@@ -4,9 +4,11 @@ The Optuna study of a running search lives in memory and is built from the trial
 receives ended trials alone, so that no ending whatsoever leaves a trial there as RUNNING.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
@@ -16,6 +18,7 @@ from harness.methods import Method
 from harness.search.samplers import directions, keeps_state, make_sampler
 from harness.search.start_points import (
     distinct_settings,
+    setting_at,
     sobol_point,
     start_count,
     start_point,
@@ -24,6 +27,7 @@ from harness.seeds import derive_seed
 from search_spaces import Space
 
 RESAMPLES = 200
+"""Tries to get an untried setting from a sampler; a finite space then gives one of its others."""
 
 WARM_TRIALS = 3
 """Settings of finished pairs that a pair tries at most, under ``--warm-start``."""
@@ -163,7 +167,7 @@ class Proposals:
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Hands an intermediate value on; Optuna takes none with several objectives."""
-        if self.single_objective and number in self._asked and value == value:
+        if self.single_objective and number in self._asked and math.isfinite(value):
             self._asked[number].report(value, epoch)
 
     def end(self, number: int, outcome: Outcome) -> None:
@@ -221,7 +225,7 @@ class Proposals:
                 point = sobol_point(position, self.plan.space, derive_seed(seed, "qmc"))
                 if self._key(point) not in self._seen:
                     return self._ask_for(Proposal(number, point, "proposed", False))
-            return None
+            return self._untried(number, derive_seed(seed, "qmc", number, "untried"))
         self._study.sampler = make_sampler(
             described, derive_seed(seed, *self._stream, number, "sampler")
         )
@@ -235,6 +239,21 @@ class Proposals:
             self._study.sampler = RandomSampler(
                 seed=derive_seed(seed, *self._stream, number, attempt) % 2**32
             )
+        return self._untried(number, derive_seed(seed, *self._stream, number, "untried"))
+
+    def _untried(self, number: int, seed: int) -> Proposal | None:
+        """A setting of a finite space that chance did not meet: from a drawn one on, the first.
+
+        None where the space is continuous, or nothing is left.
+        """
+        count = distinct_settings(self.plan.space)
+        if math.isinf(count) or len(self._seen) >= count:
+            return None
+        first = int(np.random.default_rng(seed).integers(int(count)))
+        for step in range(int(count)):
+            point = setting_at((first + step) % int(count), self.plan.space)
+            if self._key(point) not in self._seen:
+                return self._ask_for(Proposal(number, point, "proposed", False))
         return None
 
     def _proposes_again(self, proposal: Proposal) -> bool:

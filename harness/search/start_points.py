@@ -85,6 +85,19 @@ def at_unit(u: float, distribution: BaseDistribution) -> ParameterValue:
     return min(max(value, distribution.low), distribution.high)
 
 
+def setting_at(position: int, space: Space) -> dict[str, ParameterValue]:
+    """The setting at ``position``, from 0, of those that a finite space has, in mixed radix."""
+    setting: dict[str, ParameterValue] = {}
+    for name, held in sorted(space.items()):
+        count = int(distinct_settings({name: held}))
+        position, place = divmod(position, count)
+        if isinstance(held, CategoricalDistribution):
+            setting[name] = at_unit((place + 0.5) / count, held)
+        elif isinstance(held, IntDistribution | FloatDistribution):
+            setting[name] = held.low + place * (held.step or 0)
+    return setting
+
+
 def distinct_settings(space: Space) -> float:
     """How many settings a space has; infinite with a continuous range."""
     count = 1.0
@@ -96,5 +109,6 @@ def distinct_settings(space: Space) -> float:
         elif isinstance(held, FloatDistribution) and held.low < held.high:
             if held.step is None:
                 return math.inf
-            count *= math.floor((held.high - held.low) / held.step) + 1
+            # Optuna has cut the upper end to whole steps; only rounding keeps it from that.
+            count *= round((held.high - held.low) / held.step) + 1
     return count

@@ -8,12 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from optuna.distributions import (
-    BaseDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, distribution_to_json
 
 from harness.config import ParameterValue, StudyConfig, TrainOptions
 from harness.datasets.contract import DatasetIndex
@@ -23,11 +18,12 @@ from harness.datasets.scenario import class_half, domain_subset, resolve_pairs
 from harness.datasets.verify import Verification, verify
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board import BoardContext, provenance
-from harness.leaderboard.schema import metric_names
+from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search import early_stopping
+from harness.search.given_ranges import parse_ranges
 from harness.search.option_checks import check_assignments, check_numbers
 from harness.search.proposals import StudyPlan
 from harness.search.samplers import directions
@@ -96,7 +92,7 @@ def prepare_studies(
     index = open_dataset(
         options.dataset, options.data_root, cache_dir, skip_unreadable=options.skip_unreadable
     )
-    objective = resolve_objective(options.objective, index.spec.ks)
+    objective = resolve_objective(options.objective, index.spec.ks, options.scenario)
     pairs = tuple(
         (pair.a, pair.b)
         for pair in resolve_pairs(index, options.pairs, options.scenario, both_ways=both_ways)
@@ -193,7 +189,8 @@ def _plan(
     )
     # Built here once, so that weights that are missing or do not fit stop the run at its start.
     encoder, report = build_encoder(settings, weights, options.seed)
-    whole = {**declared.space(smallest), **parse_ranges(ranges, method, smallest)}
+    usual = declared.space(smallest)
+    whole = {**usual, **parse_ranges(ranges, method, usual, assigned, smallest)}
     space = {name: held for name, held in whole.items() if name not in assigned}
     known = {
         **method.resolve(preset, source, {}),
@@ -243,43 +240,6 @@ def _plan(
     )
     loaded = [] if weights == "random" else [report.sentence]
     return plan, [*loaded, *study_notes(plan, smallest)]
-
-
-def parse_ranges(
-    texts: Sequence[str], method: Method, smallest: int
-) -> dict[str, BaseDistribution]:
-    """Reads ``NAME=LOW:HIGH[:log]`` into distributions.
-
-    Raises:
-        UsageError: an unknown or unfit name, bounds that are none, K above the smaller domain.
-    """
-    types = method.parameter_types()
-    kinds = {int: IntDistribution, float: FloatDistribution}
-    space: dict[str, BaseDistribution] = {}
-    for text in texts:
-        name, _, bounds = text.partition("=")
-        parts = bounds.split(":")
-        if name not in types:
-            raise UsageError(
-                f"The method '{method.name}' has no parameter '{name}'. {nearest(name, types)}"
-            )
-        kind = types[name]
-        try:
-            low, high = (kind(part) for part in parts[:2])
-            space[name] = kinds[kind](low, high, log=parts[2:] == ["log"])
-        except (ValueError, KeyError):
-            raise UsageError(
-                f"--space takes NAME=LOW:HIGH or NAME=LOW:HIGH:log with numbers, not '{text}'."
-            ) from None
-        if parts[2:] not in ([], ["log"]):
-            raise UsageError(f"--space ends in ':log' or nothing, not in ':{parts[2]}'.")
-        if name == "K" and low < 1:
-            raise UsageError(f"--space K begins at 1 or above, not at {low}.")
-        if name == "K" and high > smallest:
-            raise UsageError(
-                f"--space K goes up to {high}, but the smaller domain has {smallest} images."
-            )
-    return space
 
 
 def _early_stopping(scope: str, sampler: str) -> str:
@@ -333,16 +293,22 @@ def parse_assignments(texts: Sequence[str], method: Method) -> dict[str, Paramet
     return values
 
 
-def resolve_objective(text: str, ks: Sequence[int]) -> str:
+def resolve_objective(text: str, ks: Sequence[int], scenario: str) -> str:
     """The objective with its metric spelled out.
 
     Raises:
-        UsageError: an unknown score or metric.
+        UsageError: an unknown score or metric, or a metric that the scenario does not yield.
     """
     name, _, metric = text.partition(":")
     if name == "oracle":
         metric = metric or f"P@{ks[0]}"
         known = [held for held in metric_names(ks) if held != "n_valid_queries"]
+        if scenario != "open":
+            known = [held for held in known if held not in OPEN_METRICS]
+            if metric in OPEN_METRICS:
+                raise UsageError(
+                    f"Only --scenario open yields '{metric}'; {scenario} yields {', '.join(known)}."
+                )
         if metric not in known:
             raise UsageError(f"There is no metric '{metric}'. {nearest(metric, known)}")
         return f"oracle:{metric}"
