@@ -165,7 +165,7 @@ def _reachable(address: str) -> str:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise UsageError(_nothing_at(found)) from error
+        raise UsageError(_nothing_at(found if address == "auto" else address)) from error
     return found
 
 

@@ -185,7 +185,7 @@ def board_table(
 ) -> Table:
     """The leaderboard rows of one directed pair; floors that read the same become one row."""
     table = Table(title=escape(title), title_style="bold", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("rank", justify="right")
+    table.add_column("rank", justify="right", no_wrap=True, min_width=4)
     for heading in ("protocol", "method"):
         table.add_column(heading, no_wrap=True)
     for metric in metrics:

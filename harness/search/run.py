@@ -160,7 +160,8 @@ def config_name(study_ids: Sequence[str]) -> str:
 
 def _announcement(driver: SearchDriver, prepared: Prepared) -> str:
     pairs = len(prepared.pairs)
-    sentence = f"{driver.total} trials over {pairs} pair{'s' if pairs > 1 else ''}"
+    trials = f"{driver.total} trial{'s' if driver.total > 1 else ''}"
+    sentence = f"{trials} over {pairs} pair{'s' if pairs > 1 else ''}"
     if len(prepared.plans) > 1:
         sentence += f" and {len(prepared.plans)} methods"
     if driver.ended:
