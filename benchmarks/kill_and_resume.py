@@ -4,8 +4,8 @@
 
 Every round starts an empty results folder and sends SIGKILL to the driver's whole process group at
 a random moment, told by the progress on disk so that it does not depend on the load of the machine:
-one round in six during the start, the others after a random number of trained epochs and a random
-part of the next. Then the same command runs once more to its end, and there must be exactly
+the first sixth of a search is its start, the rest goes by trained epochs and a random part of the
+next. The rounds share a search evenly among them, so that the start is among the moments. Then the same command runs once more to its end, and there must be exactly
 ``--trials`` ended trials per pair, none twice, all settings distinct, no epoch twice, nothing left
 in flight, and no trial RUNNING in ``study.db``.
 """
@@ -116,7 +116,8 @@ def main() -> int:
         for number in range(1, arguments.rounds + 1):
             out = Path(folder) / f"round{number}"
             results = out / "images"
-            killed = _kill(command(root, out, cache), results, draw, start_seconds)
+            moment = (number - 1 + draw.random()) / arguments.rounds
+            killed = _kill(command(root, out, cache), results, moment, draw, start_seconds)
             after_kill = states(results)
             done = subprocess.run(
                 command(root, out, cache), capture_output=True, text=True, check=False
@@ -157,10 +158,13 @@ def _seconds_of_a_start(root: Path, out: Path, cache: Path) -> float:
 
 
 def _kill(
-    arguments: list[str], results: Path, draw: random.Random, start_seconds: float
+    arguments: list[str],
+    results: Path,
+    moment: float,
+    draw: random.Random,
+    start_seconds: float,
 ) -> tuple[str, str, str]:
-    """Kills the command at a random moment; when, and how far it had come."""
-    moment = draw.random()
+    """Kills the command at a moment in [0, 1) of a search; when, and how far it had come."""
     begun = time.monotonic()
     process = _start(arguments)
     if moment < START_SHARE:
