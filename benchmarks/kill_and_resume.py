@@ -5,9 +5,10 @@
 Every round starts an empty results folder and sends SIGKILL to the driver's whole process group at
 a random moment, told by the progress on disk so that it does not depend on the load of the machine:
 the first sixth of a search is its start, the rest goes by trained epochs and a random part of the
-next. The rounds share a search evenly among them, so that the start is among the moments. Then the same command runs once more to its end, and there must be exactly
-``--trials`` ended trials per pair, none twice, all settings distinct, no epoch twice, nothing left
-in flight, and no trial RUNNING in ``study.db``.
+next. The rounds share a search evenly among them, so that the start is among the moments. Then the
+same command runs once more to its end, and there must be exactly ``--trials`` ended trials per
+pair, none twice, all settings distinct, no epoch twice, nothing left in flight, and no trial
+RUNNING in ``study.db``.
 """
 
 import argparse
