@@ -1,6 +1,7 @@
 """Runs the commands as a user does, in processes of their own, on a miniature data set."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,10 @@ class Project:
         )
 
     def start(self, module: str, out: str, *arguments: str) -> subprocess.Popen[str]:
-        """Starts a command as the leader of a process group, as a shell does."""
+        """Starts a command as the leader of a process group, as a shell does.
+
+        It hears Ctrl-C even where the tests run in the background of a shell that ignores it.
+        """
         return subprocess.Popen(
             self.command(module, out, *arguments),
             stdout=subprocess.PIPE,
@@ -61,6 +65,7 @@ class Project:
             text=True,
             start_new_session=True,
             env=self.environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def results(self, out: str) -> Path:
