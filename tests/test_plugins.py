@@ -74,7 +74,8 @@ def test_the_documented_loss_conforms(example):
 def test_a_built_in_method_has_no_digest():
     for name in method_names():
         method = get_method(name)
-        if name != "mean_gap":
+        # Other tests of this process may have registered methods from outside.
+        if method.recipe.__module__.startswith("harness.methods."):
             recipe = method.build(method.resolve("paper", "", {}), PairShape(5000, 5000, 64))
             assert method_digest(method, recipe, None) == ""
 
