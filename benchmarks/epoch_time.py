@@ -20,9 +20,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from harness.config import TrainOptions
-from harness.search.start_points import start_point
 from harness.search.studies import prepare_studies
-from harness.search.trial_configs import make_trial_config
+from harness.search.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 NETWORK = {
@@ -80,15 +79,7 @@ def _trial(arguments: argparse.Namespace, out: Path) -> ScoredTrial:
         trials=1,
         sampler="none",
     )
-    plan = prepared.plans[0]
-    config = make_trial_config(
-        plan,
-        prepared.pairs[0],
-        0,
-        start_point(0, plan.space, plan.paper, 0),
-        origin="given",
-        is_paper_point=True,
-    )
+    config = first_config(prepared.plans[0], prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     for _ in range(1 + epochs - arguments.epochs - 3):
         trial.next_report()

@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.config import TrainOptions
-from harness.search.start_points import start_point
 from harness.search.studies import prepare_studies
-from harness.search.trial_configs import make_trial_config
+from harness.search.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 WARM_UP = 3
@@ -32,11 +31,7 @@ LONGEST = 900.0
 def _train(options: TrainOptions, together: Barrier) -> None:
     """Trains to the end; all processes begin and end the counted epochs together."""
     prepared = prepare_studies(options, trials=1, sampler="none")
-    plan = prepared.plans[0]
-    point = start_point(0, plan.space, plan.paper, plan.config.seed)
-    config = make_trial_config(
-        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
-    )
+    config = first_config(prepared.plans[0], prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     for _ in range(WARM_UP):
         trial.next_report()

@@ -22,9 +22,8 @@ from rich.console import Console
 from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
-from harness.search.start_points import start_point
 from harness.search.studies import prepare_studies
-from harness.search.trial_configs import make_trial_config
+from harness.search.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 METRIC = "mAP@All"
@@ -77,11 +76,7 @@ def measure(options: Sequence[TrainOptions], processes: int, console: Console) -
 def _train(options: TrainOptions) -> tuple[float, float, float]:
     """The metric before and after one training, and its seconds."""
     prepared = prepare_studies(options, trials=1, sampler="none", both_ways=False)
-    plan = prepared.plans[0]
-    point = start_point(0, plan.space, plan.paper, plan.config.seed)
-    config = make_trial_config(
-        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
-    )
+    config = first_config(prepared.plans[0], prepared.pairs[0])
     started = time.perf_counter()
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     while not trial.done:

@@ -6,9 +6,8 @@ import torch
 from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
-from harness.search.start_points import start_point
 from harness.search.studies import prepare_studies
-from harness.search.trial_configs import make_trial_config
+from harness.search.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 EPOCHS = 5
@@ -34,11 +33,7 @@ def mean_average_precision(method, cache):
     """mAP@All, mean over both directions, before and after the training."""
     options = TrainOptions(method=(method,), pairs="clipart-real", epochs=EPOCHS, cache_dir=cache)
     prepared = prepare_studies(options, trials=1, sampler="none")
-    plan = prepared.plans[0]
-    point = start_point(0, plan.space, plan.paper, plan.config.seed)
-    config = make_trial_config(
-        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
-    )
+    config = first_config(prepared.plans[0], prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device("cpu"))
     while not trial.done:
         trial.next_report()

@@ -3,7 +3,7 @@
 import optuna
 import pandas as pd
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 from study_examples import CONTEXT, PAPER, SPACE, epoch, plan, record, toy_index
 
 from harness.evaluation.vault import LabelVault
@@ -14,10 +14,6 @@ from harness.search.failure import Failure
 from harness.search.pair_search import PairSearch
 from harness.search.samplers import describe_sampler, sampler_names
 from harness.search.start_points import (
-    at_unit,
-    distinct_settings,
-    setting_at,
-    start_count,
     start_point,
 )
 from harness.training.report import About, EpochReport
@@ -331,20 +327,6 @@ def test_every_setting_of_a_finite_space_is_tried_once(sampler, monkeypatch):
     assert search.exhausted
 
 
-def test_every_setting_of_a_finite_space_has_a_position_of_its_own():
-    steps = {
-        "K": IntDistribution(2, 10, step=4),
-        "flag": CategoricalDistribution(["x", "y"]),
-        "rate": FloatDistribution(0.1, 0.7, step=0.2),
-    }
-    held = [setting_at(position, steps) for position in range(int(distinct_settings(steps)))]
-    assert len(held) == 3 * 2 * 4
-    assert len({tuple(setting.values()) for setting in held}) == len(held)
-    assert {setting["K"] for setting in held} == {2, 6, 10}
-    assert {setting["flag"] for setting in held} == {"x", "y"}
-    assert sorted({setting["rate"] for setting in held}) == pytest.approx([0.1, 0.3, 0.5, 0.7])
-
-
 def test_a_method_with_nothing_to_search_is_complete_after_its_only_setting(tmp_path):
     search = driver(tmp_path, plan(10, space={}))
     assert (search.missing, search.total) == (1, 1)
@@ -408,25 +390,6 @@ def test_tpe_learns_from_the_ended_trials():
     assert sum(values[-10:]) > sum(values[:10])
 
 
-@pytest.mark.parametrize(("trials", "starts"), [(1, 1), (3, 1), (4, 2), (30, 10), (40, 14)])
-def test_about_a_third_of_the_trials_are_common_start_trials(trials, starts):
-    assert start_count(trials) == starts
-
-
-def test_start_points_fill_the_space_and_do_not_depend_on_how_many_there_are():
-    points = [start_point(i, SPACE, PAPER, 0) for i in range(33)]
-    assert points == [start_point(i, SPACE, PAPER, 0) for i in range(33)]
-    ks = [point["K"] for point in points[1:]]
-    assert min(ks) <= 3
-    assert max(ks) >= 40
-    assert all(2 <= k <= 50 for k in ks)
-    assert all(0.05 <= point["tau"] <= 0.5 for point in points)
-
-
-def test_a_paper_value_outside_the_range_is_cut_to_it():
-    assert start_point(0, SPACE, {"K": 65, "tau": 0.2}, 0)["K"] == 50
-
-
 def test_a_first_point_cut_to_the_ranges_is_no_paper_point(tmp_path):
     narrow = {**SPACE, "tau": SPACE["tau"].__class__(0.3, 0.5)}
     configs = run_all(driver(tmp_path, plan(2, space=narrow)))
@@ -434,10 +397,3 @@ def test_a_first_point_cut_to_the_ranges_is_no_paper_point(tmp_path):
     assert not any(config.is_paper_point for config in configs)
     board = pd.read_parquet(tmp_path / "toy" / "leaderboard")
     assert "paper" not in set(board["protocol"])
-
-
-def test_units_map_to_the_ends_of_a_distribution():
-    assert at_unit(0.0, SPACE["K"]) == 2
-    assert at_unit(0.999999, SPACE["K"]) == 50
-    assert distinct_settings({"K": IntDistribution(2, 4)}) == 3
-    assert distinct_settings(SPACE) == float("inf")

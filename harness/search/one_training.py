@@ -14,9 +14,8 @@ from harness.search.driver import non_finite_objective, opened, status_of
 from harness.search.failure import Failure
 from harness.search.progress import metric_table, show_seconds, show_settings
 from harness.search.run import show_prepared, write_config
-from harness.search.start_points import start_point
 from harness.search.studies import Prepared, prepare_studies
-from harness.search.trial_configs import make_trial_config
+from harness.search.trial_configs import first_config
 from harness.training.checkpoint import save_snapshots
 from harness.training.scored_trial import ScoredTrial
 
@@ -37,7 +36,7 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
             "harness.train trains one pair and one method; name them with --pairs A-B and "
             "--method NAME."
         )
-    config = _config(prepared)
+    config = first_config(prepared.plans[0], prepared.pairs[0])
     prepared.store.open_for_writing(prepared.data.index)
     try:
         write_config(options, prepared)
@@ -49,15 +48,6 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
     finally:
         prepared.store.close()
     return _show_outcome(record, prepared, console)
-
-
-def _config(prepared: Prepared) -> TrialConfig:
-    """The paper's point, with what ``--set`` says: the first trial of the same search."""
-    plan = prepared.plans[0]
-    point = start_point(0, plan.space, plan.paper, plan.config.seed)
-    return make_trial_config(
-        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=plan.covers_paper
-    )
 
 
 def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRecord:

@@ -10,6 +10,7 @@ from harness.datasets.scenario import training_order
 from harness.leaderboard.records import TrialRecord
 from harness.search.proposals import Outcome, Proposal, StudyPlan
 from harness.search.samplers import directions
+from harness.search.start_points import start_point
 from harness.seeds import derive_seed
 from harness.training.counterpart import make_trial_id
 
@@ -42,6 +43,12 @@ def make_trial_config(
         init_seed=derive_seed(study.seed, "initial weights"),
         seed=derive_seed(study.seed, *training_order(study.scenario, pair), number, "trial"),
     )
+
+
+def first_config(plan: StudyPlan, pair: tuple[str, str]) -> TrialConfig:
+    """The first trial of a search by itself: the paper's values, with what ``--set`` says."""
+    point = start_point(0, plan.space, plan.paper, plan.config.seed)
+    return make_trial_config(plan, pair, 0, point, origin="given", is_paper_point=plan.covers_paper)
 
 
 def config_of(plan: StudyPlan, pair: tuple[str, str], proposal: Proposal) -> TrialConfig:
