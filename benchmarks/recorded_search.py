@@ -33,9 +33,9 @@ from rich.table import Table
 from scipy.stats import qmc
 
 from harness.config import ParameterValue, StudyConfig, from_json, plain
-from harness.leaderboard.records import EpochRecord, TrialRecord
 from harness.leaderboard.store import ResultsStore
 from harness.methods import get_method
+from harness.records import EpochRecord, TrialRecord
 from harness.search.pair_search import PairSearch
 from harness.search.proposals import StudyPlan
 from harness.search.samplers import describe_sampler

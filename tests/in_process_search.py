@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.config import TrialConfig, TuneOptions
 from harness.datasets.contract import DatasetIndex
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.driver import SearchDriver
 from harness.search.samplers import describe_sampler
 from harness.search.studies import prepare_studies

@@ -10,8 +10,8 @@ from harness.config import StudyConfig, TrialConfig
 from harness.datasets.contract import DatasetIndex, DomainIndex
 from harness.datasets.shapes import SPEC
 from harness.leaderboard.board import BoardContext
-from harness.leaderboard.records import EpochRecord, TrialRecord
 from harness.methods import get_method
+from harness.records import EpochRecord, TrialRecord
 from harness.search.proposals import StudyPlan
 from harness.search.samplers import describe_sampler
 

@@ -11,8 +11,8 @@ from study_examples import CONTEXT, plan, toy_index
 
 from harness.evaluation.query_scores import unseal_queries
 from harness.evaluation.vault import LabelVault
-from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.store import ResultsStore
+from harness.records import TrialRecord
 from harness.search.confirmation import ConfirmationQueue, confirmation_of
 from harness.search.driver import SearchDriver
 from harness.search.failure import Failure

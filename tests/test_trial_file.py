@@ -9,10 +9,10 @@ import pytest
 from study_examples import epoch, record
 
 from harness.leaderboard import trial_file
-from harness.leaderboard.records import EpochRecord
 from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.store import ResultsStore, parquet_bytes, table_of
 from harness.leaderboard.trial_file import read_record, trial_rows, with_record
+from harness.records import EpochRecord
 
 KS = (1, 5, 15)
 

@@ -9,10 +9,10 @@ from typing import Any
 from harness.config import StudyConfig, to_json
 from harness.leaderboard.floors import POOLED, as_floors
 from harness.leaderboard.protocols import ORACLE, Pick, oracle_value, picks
-from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import SCHEMA_VERSION, metric_names
 from harness.leaderboard.trial_file import parameter_cells
 from harness.methods import get_method
+from harness.records import EpochRecord, TrialRecord, ends
 
 PROTOCOL_ORDER = ("last", "label_free", "transfer", "paper", ORACLE, "floor", "chance")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.leaderboard.protocols import ORACLE, best, oracle_value
-from harness.leaderboard.records import EpochRecord, TrialRecord
+from harness.records import EpochRecord, TrialRecord
 
 EPOCH_RULES = {
     "last": "last",

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.datasets.scenario import pair_slug
-from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.store import ResultsStore, write_table
 from harness.leaderboard.trial_file import parameter_cells
+from harness.records import TrialRecord
 
 FILE = "failures.parquet"
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.leaderboard.records import EpochRecord, TrialRecord
+from harness.records import EpochRecord, TrialRecord
 
 ORACLE = "oracle"
 

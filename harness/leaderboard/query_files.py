@@ -16,8 +16,8 @@ from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import domain_subset
 from harness.evaluation.query_scores import QueryScores, unseal_queries
 from harness.leaderboard.confirmed import EPOCH_RULES, epoch_by
-from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.store import write_table
+from harness.records import TrialRecord, ends
 
 
 def queries_schema(ks: Sequence[int]) -> pa.Schema:

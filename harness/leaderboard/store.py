@@ -19,9 +19,9 @@ from harness.config import TrialConfig, content_hash
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
-from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.schema import board_schema, trial_schema
 from harness.leaderboard.trial_file import read_record, trial_rows, with_record
+from harness.records import TrialRecord
 
 
 class ResultsStore:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.protocols import Pick, is_oracle, oracle_value
-from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.start_trials import Pair, StartTrials, finished_by_setting
+from harness.records import TrialRecord
 
 TRANSFER = "transfer"
 TRANSFER_SHARED = "transfer:shared"

@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.config import TrialConfig, to_json, trial_from_json
-from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import (
     SCHEMA_VERSION,
     loss_columns,
@@ -30,6 +29,7 @@ from harness.leaderboard.schema import (
     parameter_column,
     parameter_columns,
 )
+from harness.records import EpochRecord, TrialRecord, ends
 from harness.validators import validator_names
 
 _MARK = b"RECORD01"

@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.datasets.scenario import pair_slug
-from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.store import write_table
+from harness.records import TrialRecord, ends
 from harness.seeds import derive_seed
 
 FILE = "tuning_curves.parquet"

@@ -7,8 +7,8 @@ from harness.datasets.contract import DatasetIndex
 from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
 from harness.leaderboard.confirmed import confirm_rows
-from harness.leaderboard.records import TrialRecord, ends, scored_directions
 from harness.leaderboard.store import ResultsStore
+from harness.records import TrialRecord, ends, scored_directions
 from harness.search.confirmation import ConfirmationQueue
 from harness.search.dataset_search import DatasetSearch
 from harness.search.pair_search import PairSearch

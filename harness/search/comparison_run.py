@@ -20,7 +20,6 @@ from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
 from harness.leaderboard.intervals import FILE as INTERVALS
 from harness.leaderboard.intervals import intervals, write_intervals
-from harness.leaderboard.records import TrialRecord, ends, scored_directions
 from harness.leaderboard.schema import OPEN_METRICS
 from harness.leaderboard.tuning_curves import (
     CONFIDENCE,
@@ -32,6 +31,7 @@ from harness.leaderboard.tuning_curves import (
     study_curves,
     write_curves,
 )
+from harness.records import TrialRecord, ends, scored_directions
 from harness.search.interval_table import interval_table
 from harness.search.progress import OPEN_SHOWN
 from harness.search.proposals import StudyPlan

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.config import TrialConfig
 from harness.errors import UsageError
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.seeds import derive_seed
 
 ORIGIN = "confirm"

@@ -15,10 +15,10 @@ from pathlib import Path
 from harness.config import ParameterValue, StudyConfig, TrialConfig
 from harness.evaluation.vault import unseal
 from harness.leaderboard.protocols import picks
-from harness.leaderboard.records import EpochRecord, TrialRecord
 from harness.leaderboard.start_trials import StartTrials
 from harness.leaderboard.store import ResultsStore
 from harness.leaderboard.transfer import TransferPicks
+from harness.records import EpochRecord, TrialRecord
 from harness.search.picked_files import PickedFiles
 from harness.search.proposals import StudyPlan
 from harness.training.checkpoint import drop_trial, trial_folder

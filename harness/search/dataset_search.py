@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from harness.config import TrialConfig
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.proposals import Outcome, Proposal, Proposals, StudyPlan
 from harness.search.trial_configs import config_of, outcome_of, proposal_of
 

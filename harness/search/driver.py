@@ -15,8 +15,8 @@ from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext
 from harness.leaderboard.protocols import picks
 from harness.leaderboard.query_files import write_queries
-from harness.leaderboard.records import EpochRecord, Status, TrialRecord
 from harness.leaderboard.store import ResultsStore
+from harness.records import EpochRecord, Status, TrialRecord
 from harness.search.board_writer import BoardWriter, Pair, Search, ordered
 from harness.search.confirmation import ConfirmationQueue
 from harness.search.counterparts import Counterparts

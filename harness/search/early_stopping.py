@@ -6,9 +6,9 @@ It keeps no state of its own: after a restart the same records give the same dec
 import math
 from collections.abc import Iterable
 
-from harness.leaderboard.records import EpochRecord, TrialRecord
 from harness.methods import PairShape, get_method
 from harness.methods.recipe import first_active_epochs
+from harness.records import EpochRecord, TrialRecord
 
 ETA = 3
 DESCRIPTION = f"halving(eta={ETA})"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from harness.leaderboard.protocols import Pick, picks
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.board_writer import Search, ordered
 from harness.search.picked_files import PickedFiles
 from harness.search.study_ledgers import StudyLedgers

@@ -8,8 +8,8 @@ from harness.config import TrainOptions, TrialConfig, to_json
 from harness.errors import UsageError
 from harness.leaderboard.failures import FailureLedger
 from harness.leaderboard.protocols import oracle_value
-from harness.leaderboard.records import TrialRecord, ends
 from harness.leaderboard.schema import metric_names
+from harness.records import TrialRecord, ends
 from harness.search.driver import non_finite_objective, opened, status_of
 from harness.search.failure import Failure
 from harness.search.progress import metric_table, show_seconds, show_settings

@@ -6,7 +6,7 @@ import optuna
 
 from harness.config import TrialConfig
 from harness.datasets.scenario import training_order
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.proposals import Proposals, StudyPlan, WarmSettings
 from harness.search.trial_configs import config_of, outcome_of, proposal_of
 

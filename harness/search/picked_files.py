@@ -11,8 +11,8 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 
 from harness.leaderboard.protocols import Pick
-from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.store import replacing
+from harness.records import TrialRecord
 from harness.training.checkpoint import drop_trial, trial_folder
 
 ENDINGS = (".safetensors", ".a.npy", ".b.npy")

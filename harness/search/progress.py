@@ -15,7 +15,7 @@ from rich.text import Text
 from harness.config import StudyConfig
 from harness.leaderboard.board import COMPARABLE, BoardContext
 from harness.leaderboard.protocols import oracle_value
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.driver import SearchDriver
 
 SYMBOLS = {"K": "K", "tau": "τ", "lambda_dd": "λdd", "lambda_se": "λse"}

@@ -20,11 +20,11 @@ from harness.config import StudyConfig, TrainOptions, TrialConfig, from_json
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
 from harness.errors import UsageError
-from harness.leaderboard.records import EpochRecord, TrialRecord, ends
 from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.trial_file import record_from_rows, trial_rows
 from harness.methods import PairShape, get_method, method_names
 from harness.plugins import PluginFile, load_plugins, method_digest
+from harness.records import EpochRecord, TrialRecord, ends
 from harness.search.driver import opened
 from harness.search.failure import Failure
 from harness.search.progress import show_settings

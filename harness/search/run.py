@@ -12,8 +12,8 @@ from harness.datasets.scenario import COUNTERPART
 from harness.datasets.verify import verification_table
 from harness.errors import UsageError
 from harness.leaderboard.protocols import is_oracle
-from harness.leaderboard.records import ends, scored_directions
 from harness.leaderboard.store import replacing
+from harness.records import ends, scored_directions
 from harness.search.driver import SearchDriver
 from harness.search.progress import (
     SearchProgress,

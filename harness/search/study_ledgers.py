@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from harness.leaderboard.failures import FailureLedger
 from harness.leaderboard.judging import judge_study, write_judges
 from harness.leaderboard.protocols import Pick
-from harness.leaderboard.records import TrialRecord
 from harness.leaderboard.start_trials import Pair, StartTrials
 from harness.leaderboard.store import ResultsStore
 from harness.leaderboard.transfer import TransferPicks
+from harness.records import TrialRecord
 
 JUDGE_INTERVAL = 30.0
 """Seconds between two writes of ``validators.parquet`` while the search runs: 30 pairs take one."""

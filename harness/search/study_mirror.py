@@ -11,7 +11,7 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial
 
 from harness.datasets.scenario import pair_slug
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.dataset_search import DatasetSearch
 from harness.search.pair_search import PairSearch
 from harness.search.samplers import directions

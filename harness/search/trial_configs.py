@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from harness.config import ParameterValue, TrialConfig
 from harness.datasets.scenario import training_order
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.proposals import Outcome, Proposal, StudyPlan
 from harness.search.samplers import directions
 from harness.search.start_points import start_point

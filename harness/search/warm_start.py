@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.config import ParameterValue
 from harness.leaderboard.protocols import best
-from harness.leaderboard.records import TrialRecord
+from harness.records import TrialRecord
 from harness.search.pair_search import PairSearch
 
 Pair = tuple[str, str]
