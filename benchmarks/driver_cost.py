@@ -25,8 +25,8 @@ from harness.leaderboard.store import ResultsStore
 from harness.methods import get_method
 from harness.search.driver import SearchDriver
 from harness.search.early_stopping import DESCRIPTION
-from harness.search.proposals import StudyPlan
-from harness.search.samplers import describe_sampler
+from harness.search.proposer import StudyPlan
+from harness.plan.samplers import describe_sampler
 from harness.training.report import About, EpochReport
 from harness.validators import validator_names
 

@@ -20,8 +20,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from harness.config import TrainOptions
-from harness.search.studies import prepare_studies
-from harness.search.trial_configs import first_config
+from harness.plan.studies import prepare_studies
+from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 NETWORK = {

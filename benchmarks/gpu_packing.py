@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.config import TrainOptions
-from harness.search.studies import prepare_studies
-from harness.search.trial_configs import first_config
+from harness.plan.studies import prepare_studies
+from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 WARM_UP = 3

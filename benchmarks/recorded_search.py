@@ -36,10 +36,10 @@ from harness.config import ParameterValue, StudyConfig, from_json, plain
 from harness.leaderboard.store import ResultsStore
 from harness.methods import get_method
 from harness.records import EpochRecord, TrialRecord
-from harness.search.pair_search import PairSearch
-from harness.search.proposals import StudyPlan
-from harness.search.samplers import describe_sampler
-from harness.search.start_points import at_unit, start_count
+from harness.search.pair_scope import PairSearch
+from harness.search.proposer import StudyPlan
+from harness.plan.samplers import describe_sampler
+from harness.plan.start_points import at_unit, start_count
 from harness.search.warm_start import WarmStart
 from search_spaces import Space
 

@@ -20,9 +20,9 @@ from rich.table import Table
 from harness.config import TrainOptions, TrialConfig, from_json
 from harness.evaluation.vault import LabelVault
 from harness.search.driver import SearchDriver
-from harness.search.ray_run import run_search, tune
-from harness.search.samplers import describe_sampler
-from harness.search.studies import prepare_studies
+from harness.cluster.tune_run import run_search, tune
+from harness.plan.samplers import describe_sampler
+from harness.plan.studies import prepare_studies
 from harness.seeds import derive_seed
 from harness.training.report import EpochReport
 

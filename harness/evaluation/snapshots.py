@@ -1,8 +1,7 @@
 """Weights and embeddings of the epochs that a pick may choose.
 
-A trial keeps a few: the last epoch, the best by the search's objective, the best by the labels of
-the vault. The last one serves the ``paper`` and ``oracle`` rows alone; where the training serves a
-trial of the other scenario too, there is one for that trial's rows.
+A trial keeps at most three: the last epoch, the best by the search's objective, the best by the
+labels of the vault. The third serves the ``paper`` and ``oracle`` rows alone.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from harness.evaluation.oracle import mean_over_directions
 
-LABEL_ROLES = ("oracle", "counterpart")
+BY_LABELS = "oracle"
 """What is kept for the sake of labels; a checkpoint holds it in a file of its own."""
 
 
@@ -45,7 +44,7 @@ class SnapshotKeeper:
 
     def __init__(self, first_metric: str) -> None:
         self.first_metric = first_metric
-        self.held: dict[str, Snapshot] = {}
+        self.kept: dict[str, Snapshot] = {}
         self.best: dict[str, float] = {}
 
     def offer(
@@ -54,7 +53,6 @@ class SnapshotKeeper:
         objective: float,
         sealed: str,
         take: Callable[[], Snapshot],
-        counterpart: str = "",
     ) -> None:
         """Offers a trained epoch; ``take`` is called at most once, and only if it is kept.
 
@@ -65,57 +63,56 @@ class SnapshotKeeper:
             objective: what the search maximises.
             sealed: metrics from the vault.
             take: makes the snapshot.
-            counterpart: sealed metrics of the trial of the other scenario, or "".
         """
         roles = ["last"]
-        values = {"objective": objective}
-        for role, text in zip(LABEL_ROLES, (sealed, counterpart), strict=True):
-            if text:
-                values[role] = mean_over_directions(text, self.first_metric)
+        values = {
+            "objective": objective,
+            BY_LABELS: mean_over_directions(sealed, self.first_metric),
+        }
         for role, value in values.items():
             if value == value and value > self.best.get(role, -np.inf):
                 self.best[role] = value
                 roles.append(role)
         snapshot = take()
         for role in roles:
-            self.held[role] = snapshot
+            self.kept[role] = snapshot
 
     def by_epoch(self) -> dict[int, Snapshot]:
         """The kept snapshots, each once."""
-        return {snapshot.epoch: snapshot for snapshot in self.held.values()}
+        return {snapshot.epoch: snapshot for snapshot in self.kept.values()}
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint, plain values and tensors: what was kept without a look at labels."""
-        return self._state([role for role in self.held if role not in LABEL_ROLES], set())
+        return self._state([role for role in self.kept if role != BY_LABELS], set())
 
     def sealed_state_dict(self) -> dict[str, Any]:
         """The rest of :meth:`state_dict`: which epochs labels chose, by which figures."""
-        free = {held.epoch for role, held in self.held.items() if role not in LABEL_ROLES}
-        return self._state([role for role in self.held if role in LABEL_ROLES], free)
+        free = {shot.epoch for role, shot in self.kept.items() if role != BY_LABELS}
+        return self._state([role for role in self.kept if role == BY_LABELS], free)
 
     def load_state_dict(self, state: dict[str, Any], sealed: dict[str, Any]) -> None:
         """Takes up what :meth:`state_dict` and :meth:`sealed_state_dict` gave."""
         self.best = {**state["best"], **sealed["best"]}
-        held = {
+        snapshots = {
             epoch: Snapshot(epoch, weights, z_a_ND.numpy(), z_b_ND.numpy())
             for part in (state, sealed)
             for epoch, (weights, z_a_ND, z_b_ND) in part["snapshots"].items()
         }
         epochs = {**state["epochs"], **sealed["epochs"]}
-        self.held = {role: held[epoch] for role, epoch in epochs.items()}
+        self.kept = {role: snapshots[epoch] for role, epoch in epochs.items()}
 
     def _state(self, roles: Sequence[str], without: Set[int]) -> dict[str, Any]:
-        held = {role: self.held[role] for role in roles}
+        kept = {role: self.kept[role] for role in roles}
         return {
             "best": {role: self.best[role] for role in roles if role in self.best},
-            "epochs": {role: snapshot.epoch for role, snapshot in held.items()},
+            "epochs": {role: snapshot.epoch for role, snapshot in kept.items()},
             "snapshots": {
                 shot.epoch: (
                     shot.weights,
                     torch.from_numpy(shot.z_a_ND),
                     torch.from_numpy(shot.z_b_ND),
                 )
-                for shot in held.values()
+                for shot in kept.values()
                 if shot.epoch not in without
             },
         }

@@ -51,16 +51,6 @@ def unseal(sealed: str) -> Scores:
     return scores
 
 
-def only_way(sealed: str, way: str) -> Sealed:
-    """One direction of sealed scores, sealed as that of queries of a in gallery b.
-
-    Args:
-        sealed: what a vault returned.
-        way: ``ab`` or ``ba``.
-    """
-    return _seal({"ab": unseal(sealed)[way]})
-
-
 class LabelVault:
     """The labels of one pair of domains, after the scenario split."""
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from harness.config import TrialConfig
-from harness.errors import UsageError
 from harness.records import TrialRecord
+from harness.search.book import joined
 from harness.seeds import derive_seed
 
 ORIGIN = "confirm"
@@ -27,73 +27,83 @@ def confirmation_of(pick: TrialConfig, number: int) -> TrialConfig:
     )
 
 
-class ConfirmationQueue:
+class Confirmations:
     """Confirmations to be done, and what became of those that were.
 
-    Args:
-        seeds: fresh seeds per pick; with 0 nothing is planned.
-        ended: confirmations of earlier runs.
+    They need no note on disk while they run: the picks of an ended search plan the same ones again.
 
-    Raises:
-        UsageError: a negative number of seeds.
+    Attributes:
+        waiting: to hand out, by trial id; likewise the next two.
+        running: handed out and not ended.
+        ended: of this run and of earlier ones.
     """
 
-    def __init__(self, seeds: int, ended: Iterable[TrialRecord]) -> None:
-        if seeds < 0:
-            raise UsageError(f"--confirm takes a number of seeds, 0 or more, not {seeds}.")
-        self.seeds = seeds
+    def __init__(
+        self, seeds: int, ended: Iterable[TrialRecord], *, retry_failed: bool = False
+    ) -> None:
+        """Plans nothing yet.
+
+        Args:
+            seeds: fresh seeds per pick; with 0 nothing is planned.
+            ended: confirmations of earlier runs.
+            retry_failed: forget those that failed.
+        """
+        self.waiting: dict[str, TrialConfig] = {}
+        self.running: dict[str, TrialRecord] = {}
+        self.ended = {
+            record.config.trial_id: record
+            for record in ended
+            if not (retry_failed and record.status == "failed")
+        }
+        self._seeds = seeds
         self._planned: dict[str, TrialConfig] = {}
-        self._waiting: dict[str, TrialConfig] = {}
-        self._ended: dict[str, TrialRecord] = {held.config.trial_id: held for held in ended}
 
     @property
-    def missing(self) -> int:
-        """Confirmations to hand out."""
-        return len(self._waiting)
-
-    @property
-    def planned(self) -> int:
-        """Confirmations of this run, whether they wait, run or have ended."""
-        return len(self._planned)
-
-    @property
-    def ended(self) -> int:
+    def done(self) -> int:
         """Confirmations of this run that have ended, now or in an earlier run."""
-        return sum(trial_id in self._ended for trial_id in self._planned)
+        return sum(trial_id in self.ended for trial_id in self._planned)
 
     def plan(self, picks: Iterable[TrialConfig]) -> None:
         """Plans the confirmations of picks; one that several protocols share is planned once."""
         for pick in picks:
-            for number in range(self.seeds):
+            for number in range(self._seeds):
                 config = confirmation_of(pick, number)
-                if config.trial_id in self._planned:
-                    continue
+                is_new = config.trial_id not in self._planned
                 self._planned[config.trial_id] = config
-                if config.trial_id not in self._ended:
-                    self._waiting[config.trial_id] = config
+                if is_new and config.trial_id not in self.ended:
+                    self.waiting[config.trial_id] = config
 
-    def next_config(self) -> TrialConfig | None:
+    def hand_out(self) -> TrialConfig | None:
         """The next confirmation; None without one."""
-        if not self._waiting:
+        if not self.waiting:
             return None
-        return self._waiting.pop(next(iter(self._waiting)))
+        config = self.waiting.pop(next(iter(self.waiting)))
+        self.running[config.trial_id] = TrialRecord(config=config)
+        return config
+
+    def take(self, report: TrialRecord) -> TrialRecord:
+        """Takes a report of a running confirmation over; returns all that is known of it."""
+        trial_id = report.config.trial_id
+        self.running[trial_id] = joined(self.running[trial_id], report)
+        return self.running[trial_id]
 
     def end(self, record: TrialRecord) -> None:
         """Takes an ended confirmation over."""
-        self._ended[record.config.trial_id] = record
+        self.running.pop(record.config.trial_id, None)
+        self.ended[record.config.trial_id] = record
 
     def fresh(self, study_id: str, pair: tuple[str, str]) -> dict[str, list[TrialRecord]]:
         """By trial id of the pick its finished confirmations, once all that are planned ended."""
-        found: dict[str, list[TrialRecord]] = {}
-        for trial_id in sorted(self._ended):
-            record = self._ended[trial_id]
-            config = record.config
-            own = (config.study.study_id, config.pair) == (study_id, pair)
-            if own and record.status == "finished":
-                found.setdefault(config.confirms, []).append(record)
-        open_ = {
+        unended = {
             config.confirms
             for trial_id, config in self._planned.items()
-            if trial_id not in self._ended
+            if trial_id not in self.ended
         }
-        return {pick_id: held for pick_id, held in found.items() if pick_id not in open_}
+        found: dict[str, list[TrialRecord]] = {}
+        for trial_id in sorted(self.ended):
+            record = self.ended[trial_id]
+            config = record.config
+            is_of_pair = (config.study.study_id, config.pair) == (study_id, pair)
+            if is_of_pair and record.status == "finished" and config.confirms not in unended:
+                found.setdefault(config.confirms, []).append(record)
+        return found

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from harness.methods import PairShape, get_method
 from harness.methods.recipe import first_active_epochs
-from harness.records import EpochRecord, TrialRecord
+from harness.plan.study_plan import HALVING
+from harness.records import TrialRecord
 
 ETA = 3
-DESCRIPTION = f"halving(eta={ETA})"
 
 
 def rungs(first_epoch: int, epochs: int) -> tuple[int, ...]:
@@ -42,20 +42,11 @@ def rungs_of(record: TrialRecord) -> tuple[int, ...]:
     return rungs(first, config.study.epochs)
 
 
-def first_non_finite(record: TrialRecord) -> EpochRecord | None:
-    """The first report of a trained epoch whose objective is NaN or infinite; None without one.
-
-    The untrained state does not count: ``cluster_stability`` has no value without an epoch before.
-    Every score has one after each trained epoch, unless the trial or the data is beyond mending.
-    """
-    return next((held for held in record.trained if not math.isfinite(held.objective)), None)
-
-
 def should_stop(record: TrialRecord, peers: Iterable[TrialRecord], reported: Iterable[int]) -> bool:
     """Whether a trial that just reported an epoch is to be stopped.
 
     An objective that is not finite stops any trial at once, whatever the sampler, the scope or the
-    trial's origin: comparisons with NaN are false, so that no rung would (field-notes F1).
+    trial's origin: comparisons with NaN are false, so that no rung would.
 
     Otherwise it is compared with the trials of the same study and pair at the same rung and goes
     on only among the best ``1/ETA`` of them. Common start trials are not compared; a rung with
@@ -66,9 +57,9 @@ def should_stop(record: TrialRecord, peers: Iterable[TrialRecord], reported: Ite
         peers: trials of the same study and pair, ended or running.
         reported: the epochs it just reported; several after a restart.
     """
-    if first_non_finite(record) is not None:
+    if record.first_non_finite:
         return True
-    if record.config.study.early_stopping != DESCRIPTION or record.config.origin == "start":
+    if record.config.study.early_stopping != HALVING or record.config.origin == "start":
         return False
     peers = list(peers)
     at_rungs = set(rungs_of(record))
@@ -82,8 +73,8 @@ def _loses(record: TrialRecord, peers: list[TrialRecord], epoch: int) -> bool:
         for peer in peers
         if peer is not record and epoch in peer.epochs
     ]
-    values = [held for held in values if math.isfinite(held)]
+    values = [other for other in values if math.isfinite(other)]
     if len(values) + 1 < ETA:
         return False
     kept = max(1, (len(values) + 1) // ETA)
-    return sum(held > value for held in values) >= kept
+    return sum(other > value for other in values) >= kept

@@ -10,6 +10,7 @@ A checkpoint is two files: ``<epoch>.<run token>.pt``, which no label has any pa
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,20 @@ from safetensors.torch import save_file
 
 from harness.evaluation.snapshots import Snapshot
 from losses.contract import Clustering, MergedPrototypes
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """Where a trial leaves its files.
+
+    Attributes:
+        folder: for weights and embeddings of the epochs that a pick may choose.
+        run_token: names the checkpoints of this run; "" writes none.
+    """
+
+    folder: Path
+    run_token: str = ""
+
 
 torch.serialization.add_safe_globals([Clustering, MergedPrototypes])
 

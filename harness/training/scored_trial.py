@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,24 +18,21 @@ from torch.profiler import record_function
 from harness.config import StudyConfig, TrialConfig
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import pair_frames
-from harness.datasets.scenario import Pair, domain_subset, training_order
+from harness.datasets.scenario import Pair, domain_subset
 from harness.evaluation.oracle import mean_over_directions
 from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
-from harness.evaluation.vault import LabelVault, only_way
+from harness.evaluation.vault import LabelVault
 from harness.methods import PairShape, get_method
 from harness.plugins import PluginFile, load_entry_points
+from harness.records import EpochRecord, TrialRecord
 from harness.seeds import derive_seed
 from harness.training.batches import batch_size_for
-from harness.training.counterpart import counterpart_config
 from harness.training.open_set_detection import accepted_queries
 from harness.training.pair_training import LoopSettings, PairTraining
-from harness.training.report import About, EpochReport
 from harness.training.views import frame_size
 from harness.validators import PairEmbeddings, get_validator, score_all
 from harness.versions import versions_json
 from models.encoder import Encoder, EncoderSettings, build_encoder
-
-Held = TypeVar("Held")
 
 VALIDATOR_SEED = 0
 """Samples and reference clusterings are the same for all trials: the ruler does not move."""
@@ -82,17 +79,13 @@ class ScoredTrial:
         self.config = config
         self.device = device
         self._index = data.index
-        self._turned = training_order(study.scenario, config.pair) != config.pair
-        self._has_counterpart = counterpart_config(config) is not None
-        frames_a, frames_b = self._in_order(
-            pair_frames(
-                data.index,
-                Pair(*config.pair),
-                study.scenario,
-                study.scenario_seed,
-                frame_size(study.image_size),
-                data.cache_dir,
-            )
+        frames_a, frames_b = pair_frames(
+            data.index,
+            Pair(*config.pair),
+            study.scenario,
+            study.scenario_seed,
+            frame_size(study.image_size),
+            data.cache_dir,
         )
         shape = PairShape(
             len(frames_a),
@@ -123,9 +116,9 @@ class ScoredTrial:
         started = time.perf_counter()
         self.training = PairTraining(recipe, settings, encoder, frames_a, frames_b, device)
         self._start_seconds = time.perf_counter() - started
-        self.vault = training_vault(data.index, study, config.pair)
+        self.vault = pair_vault(data.index, study, config.pair)
         self.keeper = SnapshotKeeper(f"P@{data.index.spec.ks[0]}")
-        self.history: list[EpochReport] = []
+        self.history: list[EpochRecord] = []
         self._previous: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -133,7 +126,7 @@ class ScoredTrial:
         """Whether every epoch is trained and reported."""
         return bool(self.history) and self.training.finished
 
-    def next_report(self) -> EpochReport:
+    def next_report(self) -> EpochRecord:
         """The untrained state first, then one epoch a call.
 
         Raises:
@@ -147,29 +140,26 @@ class ScoredTrial:
         report = self._report(losses, started)
         self.history.append(report)
         if report.epoch > 0:
-            self.keeper.offer(
-                report.epoch, report.objective, report.sealed, self._snapshot, report.counterpart
-            )
+            self.keeper.offer(report.epoch, report.objective, report.sealed, self._snapshot)
         return report
 
     def sealed_queries(self) -> dict[int, str]:
         """By epoch the sealed scores of single queries, for the epochs a pick may choose."""
-        vault = pair_vault(self._index, self.config.study, self.config.pair)
         return {
-            epoch: vault.score_queries(torch.from_numpy(held.z_a_ND), torch.from_numpy(held.z_b_ND))
-            for epoch, held in self.keeper.by_epoch().items()
+            epoch: self.vault.score_queries(
+                torch.from_numpy(snapshot.z_a_ND), torch.from_numpy(snapshot.z_b_ND)
+            )
+            for epoch, snapshot in self.keeper.by_epoch().items()
         }
 
-    def about(self) -> About:
-        """Where and how this trial runs."""
+    def describe(self, record: TrialRecord) -> None:
+        """Writes into a trial's record where and how it runs."""
         gpu = self.device.type == "cuda"
-        return About(
-            host=socket.gethostname(),
-            device=torch.cuda.get_device_name(self.device) if gpu else "cpu",
-            batch_size=self.training.batch_size,
-            notes=self.training.recipe.notes,
-            versions=versions_json(),
-        )
+        record.host = socket.gethostname()
+        record.device = torch.cuda.get_device_name(self.device) if gpu else "cpu"
+        record.batch_size = self.training.batch_size
+        record.notes = tuple(self.training.recipe.notes)
+        record.versions = versions_json()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that another process needs to go on from the last report.
@@ -194,7 +184,7 @@ class ScoredTrial:
         self.training.load_state_dict(state["training"])
         self.keeper.load_state_dict(state["keeper"], sealed["keeper"])
         self.history = [
-            EpochReport.from_json(text).with_labels(from_labels)
+            EpochRecord.from_json(text).with_labels(from_labels)
             for text, from_labels in zip(state["history"], sealed["history"], strict=True)
         ]
         self._previous = None
@@ -202,7 +192,7 @@ class ScoredTrial:
             previous_a_ND, previous_b_ND = (z_ND.to(self.device) for z_ND in state["previous"])
             self._previous = (previous_a_ND, previous_b_ND)
 
-    def _report(self, losses: dict[str, float], started: float) -> EpochReport:
+    def _report(self, losses: dict[str, float], started: float) -> EpochRecord:
         z_a_ND, z_b_ND = self.training.embeddings
         previous_a_ND, previous_b_ND = self._previous or (None, None)
         with record_function("harness.validators"):
@@ -210,8 +200,8 @@ class ScoredTrial:
                 PairEmbeddings(z_a_ND, z_b_ND, previous_a_ND, previous_b_ND, seed=VALIDATOR_SEED)
             )
         with record_function("harness.retrieval"):
-            sealed, counterpart = self._scored(self.training.embeddings, self.training.detected)
-        sealed_pooled, counterpart_pooled = "", ""
+            sealed = self._scored(self.training.embeddings, self.training.detected)
+        sealed_pooled = ""
         seconds = time.perf_counter() - started
         if not self.history:
             pooled_a_NF, pooled_b_NF = self.training.pooled
@@ -219,64 +209,46 @@ class ScoredTrial:
                 torch.nn.functional.normalize(pooled_a_NF, dim=1),
                 torch.nn.functional.normalize(pooled_b_NF, dim=1),
             )
-            sealed_pooled, counterpart_pooled = self._scored(pooled, pooled)
+            sealed_pooled = self._scored(pooled, pooled)
             seconds += self._start_seconds
-        return EpochReport(
+        return EpochRecord(
             epoch=self.training.epoch,
             objective=objective_value(self.config.study.objective, validators, sealed),
             losses=losses,
             validators=validators,
             sealed=sealed,
             sealed_pooled=sealed_pooled,
-            counterpart=counterpart,
-            counterpart_pooled=counterpart_pooled,
             seconds=seconds,
         )
 
-    def _scored(
-        self, scored: tuple[Tensor, Tensor], detected: tuple[Tensor, Tensor]
-    ) -> tuple[str, str]:
-        """The vault's sealed metrics, and those of the counterpart or "".
+    def _scored(self, scored: tuple[Tensor, Tensor], detected: tuple[Tensor, Tensor]) -> str:
+        """The vault's sealed metrics; in ``open`` with the verdict on every query."""
+        if self.config.study.scenario != "open":
+            return self.vault.score(*scored)
+        query_ND, gallery_ND = detected
+        accepted_N = accepted_queries(
+            self.training.recipe,
+            query_ND,
+            gallery_ND,
+            self._clusters_of_query(),
+            derive_seed(self.config.seed, "open set"),
+        )
+        return self.vault.score(*scored, accepted={"ab": accepted_N})
 
-        With half of the classes on one side the way from the whole domain to the halved one is that
-        of the scenario ``open`` and comes with the verdict on every query.
-        """
-        scenario = self.config.study.scenario
-        if scenario == "close":
-            return self.vault.score(*scored), ""
-        accepted: dict[str, Tensor] = {}
-        if scenario == "open" or self._has_counterpart:
-            half_ND, whole_ND = detected
-            accepted["ba"] = accepted_queries(
-                self.training.recipe,
-                whole_ND,
-                half_ND,
-                self._clusters_of_whole(),
-                derive_seed(self.config.seed, "open set"),
-            )
-        both = self.vault.score(*scored, accepted=accepted)
-        own, other = ("ba", "ab") if scenario == "open" else ("ab", "ba")
-        return only_way(both, own), only_way(both, other) if self._has_counterpart else ""
-
-    def _clusters_of_whole(self) -> int | None:
-        """Clusters of the whole domain: those in force, before that the number given, if any."""
-        in_force = self.training.clusterings[1]
+    def _clusters_of_query(self) -> int | None:
+        """Clusters of the query domain: those in force, before that the number given, if any."""
+        in_force = self.training.clusterings[0]
         if in_force:
             return len(in_force[0].proto_KD)
         given = str(self.config.params.get("K", self.config.params.get("clusters", "")))
         return int(given) if given.isdecimal() else None
-
-    def _in_order(self, of_pair: tuple[Held, Held]) -> tuple[Held, Held]:
-        """From the order of the pair to that of the training, or back."""
-        return (of_pair[1], of_pair[0]) if self._turned else of_pair
 
     def _snapshot(self) -> Snapshot:
         weights = {
             name: tensor.detach().to("cpu", copy=True)
             for name, tensor in self.training.scored_encoder.state_dict().items()
         }
-        embeddings = self._in_order(self.training.embeddings)
-        z_a_ND, z_b_ND = (z_ND.cpu().numpy().copy() for z_ND in embeddings)
+        z_a_ND, z_b_ND = (z_ND.cpu().numpy().copy() for z_ND in self.training.embeddings)
         return Snapshot(self.training.epoch, weights, z_a_ND, z_b_ND)
 
 
@@ -290,19 +262,6 @@ def pair_vault(index: DatasetIndex, study: StudyConfig, pair: tuple[str, str]) -
         subset_b=subset_b,
         directions=("ab", "ba") if study.scenario == "close" else ("ab",),
     )
-
-
-def training_vault(index: DatasetIndex, study: StudyConfig, pair: tuple[str, str]) -> LabelVault:
-    """The labels of a pair in the order of its training, which is scored both ways."""
-    subsets = dict(
-        zip(
-            pair,
-            domain_subset(index, study.scenario, study.scenario_seed, *pair),
-            strict=True,
-        )
-    )
-    a, b = training_order(study.scenario, pair)
-    return LabelVault.of_pair(index, a, b, subset_a=subsets[a], subset_b=subsets[b])
 
 
 def objective_value(objective: str, validators: dict[str, float], sealed: str) -> float:

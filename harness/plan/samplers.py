@@ -39,7 +39,7 @@ def _nsga2(seed: int) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=20)
 
 
-# A Sobol sequence of its own beside that of the start points; see harness.search.proposals.
+# A Sobol sequence of its own beside that of the start points; see harness.search.proposer.
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     f"tpe(n_startup_trials={_STARTUP},multivariate,constant_liar)": _tpe,
     "random()": _random,

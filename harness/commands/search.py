@@ -2,29 +2,32 @@
 
 import json
 import math
+import shlex
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.config import TrainOptions, TuneOptions, content_hash, plain
-from harness.datasets.scenario import COUNTERPART
-from harness.datasets.verify import verification_table
-from harness.errors import UsageError
-from harness.leaderboard.protocols import is_oracle
-from harness.leaderboard.store import replacing
-from harness.records import ends, scored_directions
-from harness.search.driver import SearchDriver
-from harness.search.progress import (
+from harness.commands.progress import (
     SearchProgress,
     board_metrics,
     board_table,
     comparable_rows,
     failure_table,
 )
-from harness.search.proposals import StudyPlan
-from harness.search.samplers import describe_sampler
-from harness.search.studies import Prepared, prepare_studies
+from harness.config import TrainOptions, TuneOptions, content_hash, plain
+from harness.datasets.verify import verification_table
+from harness.errors import UsageError
+from harness.leaderboard.protocols import is_oracle
+from harness.leaderboard.store import replacing
+from harness.plan.samplers import describe_sampler
+from harness.plan.studies import Prepared, prepare_studies
+from harness.plan.study_plan import StudyPlan
+from harness.records import ends, scored_directions
+from harness.search.driver import SearchDriver
+from harness.versions import git_commit
 
 DEFAULT_GPU_SHARE = 0.25
 LONGEST_NAME = 200
@@ -53,7 +56,6 @@ def run_search_command(
             sampler=describe_sampler(options.sampler),
             scope=options.scope,
             ranges=options.space,
-            warm_start=options.warm_start,
             progress=status.update,
         )
     show_prepared(prepared, console)
@@ -99,13 +101,13 @@ def _search(
         on_end=progress.ended,
         retry_failed=options.retry_failed,
         confirm=options.confirm,
+        command_line=command_line(),
+        git_commit=git_commit(),
     )
     write_config(options, prepared)
-    if driver.taken:
-        console.print(_taken(driver, options.scenario), soft_wrap=True)
     if driver.missing:
         # Ray takes seconds to import and to start: a search that is complete needs neither.
-        from harness.search.ray_run import run_search
+        from harness.cluster.tune_run import run_search
 
         console.print(_announcement(driver, prepared), soft_wrap=True)
         progress.start(driver)
@@ -150,6 +152,13 @@ def write_config(options: TrainOptions, prepared: Prepared) -> None:
         temporary.write_text(json.dumps(plain(options), indent=1))
 
 
+def command_line() -> str:
+    """The command as it was given, to be quoted in the rows of what it trains."""
+    module = sys.modules["__main__"].__spec__
+    program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
 def config_name(study_ids: Sequence[str]) -> str:
     """Name of the file of a run's flags; file systems take no name of twenty study ids."""
     name = "+".join(study_ids)
@@ -169,15 +178,6 @@ def _announcement(driver: SearchDriver, prepared: Prepared) -> str:
     if is_oracle(prepared.plans[0].config.objective):
         return f"{sentence}. The objective reads labels: only paper and oracle rows come of it."
     return f"{sentence}. Figures in brackets come from labels and steer nothing."
-
-
-def _taken(driver: SearchDriver, scenario: str) -> str:
-    many = driver.taken > 1
-    return (
-        f"{driver.taken} trial{'s' if many else ''} of the scenario {COUNTERPART[scenario]} "
-        f"{'are' if many else 'is'} taken over, for {'their' if many else 'its'} training is the "
-        "same."
-    )
 
 
 def _gpu_share(options: TuneOptions, plans: Sequence[StudyPlan]) -> float:
@@ -207,13 +207,14 @@ def _show_outcome(
             "command goes on.",
             soft_wrap=True,
         )
-    for search in driver.searches:
-        tried = len(search.records[search.pairs[0]])
-        if search.exhausted and not search.running and tried < search.plan.trials:
+    for scope in driver.scopes:
+        tried = len(scope.books[0].ended)
+        is_done = scope.exhausted and not any(book.running for book in scope.books)
+        if is_done and tried < scope.plan.trials:
             console.print(
-                f"{', '.join('-'.join(pair) for pair in search.pairs)}: all "
+                f"{', '.join('-'.join(book.pair) for book in scope.books)}: all "
                 f"{tried} distinct settings of the space are tried, "
-                f"so --trials {search.plan.trials} is not reached.",
+                f"so --trials {scope.plan.trials} is not reached.",
                 soft_wrap=True,
             )
     failures = failure_table(driver.ended_now)

@@ -5,7 +5,7 @@ A replay is no trial of the search: it writes nothing into the results.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
+from harness.commands.progress import show_settings
 from harness.config import StudyConfig, TrainOptions, TrialConfig, from_json
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
@@ -23,14 +24,12 @@ from harness.errors import UsageError
 from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.trial_file import record_from_rows, trial_rows
 from harness.methods import PairShape, get_method, method_names
+from harness.plan.studies import default_cache_dir
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.records import EpochRecord, TrialRecord, ends
-from harness.search.driver import opened
-from harness.search.failure import Failure
-from harness.search.progress import show_settings
-from harness.search.studies import default_cache_dir
-from harness.training.report import About
-from harness.training.scored_trial import ScoredTrial, TrialData
+from harness.search.book import opened
+from harness.training.run_trial import run_trial
+from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
 from models.weights import file_digest, timm_weight_file
 
@@ -81,15 +80,13 @@ class Replay:
         stored: the trial of the file.
         differences: by epoch; an epoch that is as stored has an empty list.
         figures: number of figures compared so far.
-        failure: what stopped the replay, if anything.
-        about: where and how the replay runs.
+        now: the replayed trial.
     """
 
     stored: TrialRecord
     differences: dict[int, list[Difference]] = field(default_factory=dict)
     figures: int = 0
-    failure: Failure | None = None
-    about: About | None = None
+    now: TrialRecord | None = None
 
     @property
     def first_difference(self) -> int | None:
@@ -99,8 +96,9 @@ class Replay:
     @property
     def ended_alike(self) -> bool:
         """Whether the replay failed as the trial did, or neither failed."""
+        failed_now = self.now is not None and self.now.status == "failed"
         then = self.stored.error_type if self.stored.status == "failed" else None
-        return then == (self.failure.type if self.failure else None)
+        return then == (self.now.error_type if self.now and failed_now else None)
 
     @property
     def identical(self) -> bool:
@@ -136,11 +134,14 @@ def run_replay_command(trial_id: str, options: TrainOptions, console: Console) -
         markup=False,
     )
     replay = Replay(stored)
-    for epoch in replayed_epochs(replay, data):
+
+    def show(epoch: int) -> None:
         differences = replay.differences[epoch]
         line = f"epoch {epoch:>3}/{study.epochs}  "
         line += "as stored" if not differences else f"differs: {_named(differences)}"
         console.print(line, soft_wrap=True, markup=False)
+
+    train_again(replay, data, show)
     for sentence in verdict(replay):
         console.print(sentence, soft_wrap=True, markup=False)
     return DONE if replay.identical else TRIAL_FAILED
@@ -164,36 +165,32 @@ def find_trial_file(out: Path, trial_id: str) -> Path:
     raise UsageError(f"There is no trial '{trial_id}' under {out}. {hint}")
 
 
-def replayed_epochs(replay: Replay, data: TrialData) -> Iterator[int]:
-    """Trains as far as the stored trial came; yields each epoch after it was compared.
+def train_again(
+    replay: Replay, data: TrialData, on_epoch: Callable[[int], None] = lambda epoch: None
+) -> None:
+    """Trains as far as the stored trial came.
 
     Args:
         replay: of the stored trial; filled in on the way.
         data: the images that the trial saw.
+        on_epoch: called with each epoch after it was compared.
     """
     stored = replay.stored
     # One step further where the trial failed: the failure is to come again.
     wanted = max(stored.epochs, default=-1) + 1 + (stored.status == "failed")
-    try:
-        trial = ScoredTrial(stored.config, data, torch.device(stored.config.study.device_type))
-        replay.about = trial.about()
-    except Exception as error:
-        # Whatever stops a training is what became of it, here as in the search.
-        replay.failure = Failure.of(error)
-        return
-    while len(trial.history) < wanted and not trial.done:
-        try:
-            report = opened(trial.next_report())
-        except Exception as error:
-            replay.failure = Failure.of(error)
-            return
-        now = as_stored(stored.config, report, data.index.spec.ks)
-        then = stored.epochs.get(report.epoch)
+
+    def compare(record: TrialRecord) -> bool:
+        epoch = max(record.epochs)
+        then = stored.epochs.get(epoch)
         if then is not None:
+            now = as_stored(stored.config, opened(record.epochs[epoch]), data.index.spec.ks)
             count, differences = compare_reports(stored.config, then, now)
             replay.figures += count
-            replay.differences[report.epoch] = differences
-            yield report.epoch
+            replay.differences[epoch] = differences
+            on_epoch(epoch)
+        return len(record.epochs) >= wanted
+
+    replay.now = run_trial(stored.config, data, compare)
 
 
 def as_stored(config: TrialConfig, report: EpochRecord, ks: Sequence[int]) -> EpochRecord:
@@ -232,9 +229,8 @@ def verdict(replay: Replay) -> list[str]:
         )
     elif first is not None:
         said.append(f"Epoch {first} is the first that differs.")
-    if stored.status == "failed" or replay.failure:
-        then = f"{stored.error_type}: {stored.error_last_line}" if stored.error_type else "none"
-        now = f"{replay.failure.type}: {replay.failure.last_line}" if replay.failure else "none"
+    if not replay.ended_alike or stored.status == "failed":
+        then, now = (_error(record) for record in (stored, replay.now))
         said.append(f"Failure then: {then}. Failure now: {now}.")
     if not replay.identical:
         said += environment_differences(replay)
@@ -246,11 +242,11 @@ def environment_differences(replay: Replay) -> list[str]:
 
     Precision, threads and kind of device are forced from the row and never differ.
     """
-    stored, about = replay.stored, replay.about
-    if about is None:
+    stored, again = replay.stored, replay.now
+    if again is None or not again.host:
         return []
-    then, now = _versions(stored.versions), _versions(about.versions)
-    changed = [("host", stored.host, about.host), ("device", stored.device, about.device)]
+    then, now = _versions(stored.versions), _versions(again.versions)
+    changed = [("host", stored.host, again.host), ("device", stored.device, again.device)]
     changed += [
         (name, then.get(name, "absent"), now.get(name, "absent"))
         for name in sorted({*then, *now})
@@ -386,6 +382,12 @@ def _equal(left: float | None, right: float | None) -> bool:
 def _named(differences: Sequence[Difference]) -> str:
     more = len(differences) - 1
     return f"{differences[0]}" + (f" (and {more} more)" if more else "")
+
+
+def _error(record: TrialRecord | None) -> str:
+    if record is None or not record.error_type:
+        return "none"
+    return f"{record.error_type}: {record.error_last_line}"
 
 
 def _versions(text: str) -> Mapping[str, str]:

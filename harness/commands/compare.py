@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harness.commands.progress import OPEN_SHOWN
+from harness.commands.search import run_search_command
+from harness.commands.tables import interval_table
 from harness.config import CompareOptions, TuneOptions
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
@@ -31,13 +34,10 @@ from harness.leaderboard.tuning_curves import (
     study_curves,
     write_curves,
 )
+from harness.plan.start_points import distinct_settings, start_count
+from harness.plan.studies import Pair, Prepared
+from harness.plan.study_plan import StudyPlan
 from harness.records import TrialRecord, ends, scored_directions
-from harness.search.interval_table import interval_table
-from harness.search.progress import OPEN_SHOWN
-from harness.search.proposals import StudyPlan
-from harness.search.run import run_search_command
-from harness.search.start_points import distinct_settings, start_count
-from harness.search.studies import Pair, Prepared
 
 
 def run_compare_command(options: CompareOptions, console: Console) -> int:

@@ -1,10 +1,8 @@
 """From the flags to the studies: the data set, the pairs, one plan per method."""
 
 import os
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,18 +19,17 @@ from harness.leaderboard.board import BoardContext, provenance
 from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
+from harness.plan.notes import study_notes
+from harness.plan.ranges import parse_ranges
+from harness.plan.samplers import directions
+from harness.plan.study_plan import HALVING, StudyPlan
 from harness.plugins import PluginFile, load_plugins, method_digest
-from harness.search import early_stopping
-from harness.search.given_ranges import parse_ranges
 from harness.search.option_checks import check_assignments, check_numbers
-from harness.search.proposals import StudyPlan
-from harness.search.samplers import directions
-from harness.search.study_notes import study_notes
 from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
 from harness.validators import validator_names
-from harness.versions import versions
+from harness.versions import git_commit, versions
 from models.encoder import EncoderSettings, build_encoder, parameter_count
 from search_spaces import search_space
 
@@ -71,7 +68,6 @@ def prepare_studies(
     sampler: str,
     scope: str = "pair",
     ranges: Sequence[str] = (),
-    warm_start: bool = False,
     both_ways: bool = True,
     progress: Callable[[str], None] = lambda sentence: None,
 ) -> Prepared:
@@ -80,11 +76,6 @@ def prepare_studies(
     Raises:
         UsageError: whatever a user can mend, before anything is trained.
     """
-    if warm_start and scope == "dataset":
-        raise UsageError(
-            "--warm-start hands settings from pair to pair; with --scope dataset all pairs train "
-            "the same ones. Leave one of the two out."
-        )
     check_numbers(options)
     plugin = load_plugins(options.loss_module)
     methods = [get_method(name) for name in dict.fromkeys(options.method)]
@@ -132,7 +123,6 @@ def prepare_studies(
             sampler=sampler,
             scope=scope,
             ranges=ranges,
-            warm_start=warm_start,
         )
         plans.append(plan)
         notes += said
@@ -169,7 +159,6 @@ def _plan(
     sampler: str,
     scope: str,
     ranges: Sequence[str],
-    warm_start: bool,
 ) -> tuple[StudyPlan, list[str]]:
     defaults = index.spec.defaults
     declared = search_space(method.name)
@@ -223,7 +212,6 @@ def _plan(
         scope=scope,
         sampler=sampler,
         early_stopping=_early_stopping(scope, sampler),
-        warm_start=warm_start,
         seed=options.seed,
     )
     plan = StudyPlan(
@@ -245,7 +233,7 @@ def _plan(
 def _early_stopping(scope: str, sampler: str) -> str:
     """Halving within a pair; none where a proposal spans pairs or weighs two objectives."""
     compared = scope == "pair" and len(directions(sampler)) == 1
-    return early_stopping.DESCRIPTION if compared else "none"
+    return HALVING if compared else "none"
 
 
 def smallest_domain(index: DatasetIndex, scenario: str, scenario_seed: int) -> int:
@@ -325,20 +313,3 @@ def default_cache_dir() -> Path:
         return Path(held)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "uxretrieval-harness"
-
-
-@cache
-def git_commit() -> str:
-    """Commit of this project, with ``+`` behind it if files differ; "" outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    if not (root / ".git").exists():
-        return ""
-    dirty = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if dirty else "")

@@ -1,23 +1,21 @@
 """The body of ``harness.train``: one trial in this process, without Ray."""
 
-import torch
 from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.config import TrainOptions, TrialConfig, to_json
+from harness.commands.progress import metric_table, show_seconds, show_settings
+from harness.commands.search import command_line, show_prepared, write_config
+from harness.config import TrainOptions, TrialConfig
 from harness.errors import UsageError
 from harness.leaderboard.failures import FailureLedger
 from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.schema import metric_names
+from harness.plan.studies import Prepared, prepare_studies
 from harness.records import TrialRecord, ends
-from harness.search.driver import non_finite_objective, opened, status_of
-from harness.search.failure import Failure
-from harness.search.progress import metric_table, show_seconds, show_settings
-from harness.search.run import show_prepared, write_config
-from harness.search.studies import Prepared, prepare_studies
-from harness.search.trial_configs import first_config
-from harness.training.checkpoint import save_snapshots
-from harness.training.scored_trial import ScoredTrial
+from harness.search.book import joined, opened
+from harness.training.checkpoint import TrialFiles
+from harness.training.run_trial import run_trial
+from harness.versions import git_commit
 
 
 def run_train_command(options: TrainOptions, console: Console) -> int:
@@ -36,7 +34,7 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
             "harness.train trains one pair and one method; name them with --pairs A-B and "
             "--method NAME."
         )
-    config = first_config(prepared.plans[0], prepared.pairs[0])
+    config = prepared.plans[0].first_trial(prepared.pairs[0])
     prepared.store.open_for_writing(prepared.data.index)
     try:
         write_config(options, prepared)
@@ -51,46 +49,28 @@ def run_train_command(options: TrainOptions, console: Console) -> int:
 
 
 def _train(config: TrialConfig, prepared: Prepared, console: Console) -> TrialRecord:
-    record = TrialRecord(config=config)
     metric = prepared.context.first_metric
     console.print(
         f"{'-'.join(config.pair)}  {config.study.method}  "
         f"{show_settings(config.params, sorted(config.params))}",
         soft_wrap=True,
     )
-    try:
-        device = torch.device(config.study.device_type)
-        trial = ScoredTrial(config, prepared.data, device)
-        about = trial.about()
-        record.host, record.device = about.host, about.device
-        record.batch_size, record.notes = about.batch_size, about.notes
-        record.versions = about.versions
-        while not (trial.done or non_finite_objective(record)):
-            report = opened(trial.next_report())
-            record.epochs[report.epoch] = report
-            parts = [
-                f"epoch {report.epoch:>3}/{config.study.epochs}",
-                f"{config.study.objective} {report.objective:.3f}",
-                f"{metric} {oracle_value(report, metric):.1f}",
-            ]
-            if report.losses:
-                parts.append(f"loss {report.losses['total']:.4f}")
-            console.print("  ".join([*parts, show_seconds(report.seconds)]), soft_wrap=True)
-        failure = non_finite_objective(record)
-        if failure is None:
-            kept = trial.keeper.by_epoch()
-            save_snapshots(
-                {f"{config.trial_id}@{epoch}": held for epoch, held in kept.items()},
-                prepared.store.root / "picks",
-                {"config_json": to_json(config)},
-            )
-    except Exception as error:
-        # Whatever stops a training is recorded as what became of the trial.
-        failure = Failure.of(error)
-    record.status = status_of(record, failure)
-    if failure is not None:
-        record.error_type, record.error_last_line = failure.type, failure.last_line
-        record.error_frame, record.error_trace = failure.frame, failure.trace
+
+    def show(record: TrialRecord) -> None:
+        epoch = opened(record.epochs[max(record.epochs)])
+        parts = [
+            f"epoch {epoch.epoch:>3}/{config.study.epochs}",
+            f"{config.study.objective} {epoch.objective:.3f}",
+            f"{metric} {oracle_value(epoch, metric):.1f}",
+        ]
+        if epoch.losses:
+            parts.append(f"loss {epoch.losses['total']:.4f}")
+        console.print("  ".join([*parts, show_seconds(epoch.seconds)]), soft_wrap=True)
+
+    files = TrialFiles(prepared.store.root / "picks")
+    report = run_trial(config, prepared.data, show, files)
+    record = joined(TrialRecord(config=config), report)
+    record.command_line, record.git_commit = command_line(), git_commit()
     return record
 
 

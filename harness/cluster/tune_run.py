@@ -1,22 +1,20 @@
 """Connects the driver of a search to one Ray Tune run."""
 
-import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.config import to_json
+from harness.config import TrialConfig
 from harness.errors import UsageError
+from harness.records import TrialRecord
 from harness.search.driver import SearchDriver
-from harness.search.failure import Failure
-from harness.training.report import About, EpochReport
 from harness.training.scored_trial import TrialData
 
 # First of all that imports ray: see there.
-from harness.search.cluster import connect  # isort: skip
+from harness.cluster.connect import connect  # isort: skip
 
 import ray
 from ray import cloudpickle, tune
@@ -26,8 +24,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import TimeoutStopper
 
-from harness.search.node_probe import node_notes, probe_nodes
-from harness.search.trial_process import RunInfo, TrialFailedError, TrialProcess
+from harness.cluster.nodes import node_notes, probe_nodes
+from harness.cluster.trial_process import RunInfo, TrialFailedError, train_under_tune
 
 RETRIES = 2
 
@@ -59,7 +57,7 @@ class _Proposals(_InThisProcess, Searcher):
         if config is None:
             # Confirmations follow once the search of their pair has ended.
             return None if self._driver.more_to_come else Searcher.FINISHED
-        return {"trial": to_json(config), "trial_id": config.trial_id}
+        return {"trial": config}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -81,7 +79,7 @@ class _EarlyStopping(_InThisProcess, FIFOScheduler):
         self._driver = driver
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        stop = "reports" in result and _take_reports(self._driver, trial, result)
+        stop = "record" in result and self._driver.report(result["record"])
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
@@ -99,32 +97,24 @@ class _Reports(_InThisProcess, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         # The last report of a trial reaches no scheduler; any other one the driver has already.
-        if result.get("done") and "reports" in result:
-            _take_reports(self._driver, trial, result)
+        if result.get("done") and "record" in result:
+            self._driver.report(result["record"])
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._driver.restarted(trial.config["trial_id"])
+        self._driver.restarted(trial.config["trial"])
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        text = trial.last_result.get("failure")
-        failure = None if text is None else Failure(**json.loads(text))
-        self._driver.end(trial.config["trial_id"], failure)
+        self._driver.end(trial.config["trial"])
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._driver.end(trial.config["trial_id"], failure_of(_error_of(trial)))
-
-
-def _take_reports(driver: SearchDriver, trial: Trial, result: Mapping[str, Any]) -> bool:
-    reports = [EpochReport.from_json(text) for text in json.loads(result["reports"])]
-    about = About(**json.loads(result["about"]))
-    driver.take_queries(trial.config["trial_id"], json.loads(result.get("queries", "{}")))
-    return driver.report(trial.config["trial_id"], reports, about)
+        config: TrialConfig = trial.config["trial"]
+        self._driver.end(config, lost_trial(config, _error_of(trial)))
 
 
 def _error_of(trial: Trial) -> Exception | None:
@@ -139,17 +129,18 @@ def _error_of(trial: Trial) -> Exception | None:
     return error
 
 
-def failure_of(error: Exception | None) -> Failure:
-    """The failure behind what Tune knows of a trial's end."""
+def lost_trial(config: TrialConfig, error: Exception | None) -> TrialRecord:
+    """The record of a trial whose process raised or was lost, from what Tune knows of its end."""
     cause = getattr(error, "cause", error)
     if isinstance(cause, TrialFailedError):
-        return cause.failure
+        return cause.record
     lines = [] if error is None else str(error).strip().splitlines()
-    return Failure(
-        type="LostProcess" if error is None else type(error).__name__,
-        last_line=lines[0] if lines else "the trial's process was lost",
-        frame="",
-        trace=str(error),
+    return TrialRecord(
+        config=config,
+        status="failed",
+        error_type="LostProcess" if error is None else type(error).__name__,
+        error_last_line=lines[0] if lines else "the trial's process was lost",
+        error_trace=str(error),
     )
 
 
@@ -165,7 +156,7 @@ def run_search(
     address: str | None = None,
     on_step: Callable[[], None] = lambda: None,
     on_note: Callable[[str], None] = lambda sentence: None,
-    trainable: type[tune.Trainable] = TrialProcess,
+    trainable: Callable[..., None] = train_under_tune,
     reuse_processes: bool = True,
 ) -> None:
     """Runs everything that the driver hands out in one Ray Tune run.
@@ -178,7 +169,7 @@ def run_search(
         gpus_per_trial: share of a GPU of a trial.
         max_concurrent: trials at once; None for as many as fit.
         time_budget: seconds after which the run ends and leaves its trials in flight.
-        address: of Ray, as in :func:`harness.search.cluster.connect`.
+        address: of Ray, as in :func:`harness.cluster.connect.connect`.
         on_step: called again and again, to draw the progress.
         on_note: called with what the user should know of the cluster's nodes.
         trainable: what trains; a benchmark gives its own.

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from harness.config import ParameterValue
 from harness.methods import Method, PairShape
 from harness.methods.recipe import first_active_epochs
-from harness.search.proposals import StudyPlan
-from harness.search.start_points import start_point
+from harness.plan.start_points import start_point
+from harness.plan.study_plan import StudyPlan
 
 
 def study_notes(plan: StudyPlan, smallest: int) -> list[str]:
