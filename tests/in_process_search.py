@@ -1,23 +1,24 @@
 """A whole search without Ray: one trial after another in this process, on a miniature data set."""
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.config import TrialConfig, TuneOptions
 from harness.datasets.contract import DatasetIndex
+from harness.plan.samplers import describe_sampler
+from harness.plan.studies import prepare_studies
 from harness.records import TrialRecord
 from harness.search.driver import SearchDriver
-from harness.search.samplers import describe_sampler
-from harness.search.studies import prepare_studies
-from harness.training.checkpoint import save_checkpoint, save_snapshots, trial_folder
-from harness.training.scored_trial import ScoredTrial
+from harness.training.checkpoint import TrialFiles, trial_folder
+from harness.training.run_trial import run_trial
 
 DOMAINS = ("ink", "oil", "photo", "wax")
 COLOURS = {
@@ -62,10 +63,9 @@ class Searched:
     Attributes:
         configs: the trials that were handed out, in order.
         records: every ended trial by id, those of earlier runs included.
-        weights: of the scored encoder after the last epoch, by trial id.
+        weights: of the scored encoder after the last epoch of finished trials, by trial id.
         checkpoints: folder of the checkpoint after each trial's first epoch.
         root: results folder of the data set.
-        taken: trials taken over from another scenario.
     """
 
     configs: list[TrialConfig]
@@ -73,7 +73,6 @@ class Searched:
     weights: dict[str, dict[str, Tensor]]
     checkpoints: Path
     root: Path
-    taken: int
 
     @property
     def board(self) -> pd.DataFrame:
@@ -109,25 +108,23 @@ def search(data_root: Path, out: Path, *, trials: int, relabel=None, **flags) ->
     driver = SearchDriver(
         prepared.plans, prepared.pairs, index, prepared.store, prepared.storage, prepared.context
     )
-    searched = Searched([], {}, {}, out / "checkpoints", prepared.store.root, driver.taken)
+    searched = Searched([], {}, {}, out / "checkpoints", prepared.store.root)
     while (config := driver.next_trial()) is not None:
         searched.configs.append(config)
-        trial = ScoredTrial(config, data, torch.device("cpu"))
-        stop = False
-        while not (trial.done or stop):
-            report = trial.next_report()
-            if trial.done:
-                names = {f"{config.trial_id}@{e}": s for e, s in trial.keeper.by_epoch().items()}
-                save_snapshots(names, trial_folder(prepared.storage, config.trial_id), {})
-            elif report.epoch == 1:
-                folder = trial_folder(searched.checkpoints, config.trial_id)
-                save_checkpoint(trial.state_dict(), folder, "token", 1)
-            stop = driver.report(config.trial_id, [report], trial.about())
-        searched.weights[config.trial_id] = trial.keeper.held["last"].weights
-        driver.end(config.trial_id)
+        folder = trial_folder(prepared.storage, config.trial_id)
+
+        def report(record, folder=folder, config=config):
+            if max(record.epochs) == 1:
+                first = searched.checkpoints / config.trial_id
+                shutil.copytree(folder, first, ignore=shutil.ignore_patterns(".*"))
+            return driver.report(record)
+
+        run_trial(config, data, report, TrialFiles(folder, "token"))
+        for path in folder.glob(f"{config.trial_id}@{config.study.epochs}.safetensors"):
+            searched.weights[config.trial_id] = load_file(path)
+        driver.end(config)
     driver.finish()
     prepared.store.close()
-    for held in driver.searches:
-        for records in held.records.values():
-            searched.records |= {r.config.trial_id: r for r in records.values()}
+    for book in driver.books:
+        searched.records |= {record.config.trial_id: record for record in book.in_order}
     return searched

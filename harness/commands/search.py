@@ -22,7 +22,7 @@ from harness.datasets.verify import verification_table
 from harness.errors import UsageError
 from harness.leaderboard.protocols import is_oracle
 from harness.leaderboard.store import replacing
-from harness.plan.samplers import describe_sampler
+from harness.plan.samplers import describe_sampler, keeps_state
 from harness.plan.studies import Prepared, prepare_studies
 from harness.plan.study_plan import StudyPlan
 from harness.records import ends, scored_directions
@@ -105,6 +105,13 @@ def _search(
         git_commit=git_commit(),
     )
     write_config(options, prepared)
+    if driver.ended and driver.missing and keeps_state(describe_sampler(options.sampler)):
+        console.print(
+            f"The sampler {options.sampler} starts anew from the {driver.ended} trials that have "
+            "ended: what it kept beside them in the earlier run is lost.",
+            style="yellow",
+            soft_wrap=True,
+        )
     if driver.missing:
         # Ray takes seconds to import and to start: a search that is complete needs neither.
         from harness.cluster.tune_run import run_search

@@ -73,11 +73,11 @@ class BoardWriter:
         self._failed: dict[str, TrialRecord] = {}
         self._boards: dict[Pair, list[dict[str, Any]]] = {}
         self._chance: dict[Pair, Mapping[str, Mapping[str, float]]] = {}
+        self._unjudged = set(self._start.study_ids)
         self._judged = 0.0
+        self._failures_changed = True
         for record in ended:
             self.add(record)
-        self._unjudged = set(self._start.study_ids)
-        self._failures_changed = True
 
     def add(self, record: TrialRecord) -> None:
         """Takes an ended trial or confirmation over."""
