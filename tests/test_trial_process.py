@@ -145,7 +145,7 @@ def test_an_orphan_of_a_killed_run_does_not_touch_the_next_runs_checkpoints(tmp_
 def test_whatever_stops_a_training_is_what_became_of_it(tmp_path):
     index, cache = write_pair(tmp_path)
     config = trial_config("ucdir", index, "close")
-    config = replace(config, params={**config.params, "K": "many"})
+    config = replace(config, params={**config.params, "nonsense": 1})
     record = run_trial(config, TrialData(index, cache))
     assert record.status == "failed"
     assert record.error_type
