@@ -103,7 +103,7 @@ def test_a_domain_without_images(refused, data):
         (("--space", "tau=0.05:nan"), "tau takes finite bounds"),
         (("--space", "tau=0.05:inf"), "tau takes finite bounds"),
         (("--space", "tau=0.05:inf:log"), "tau takes finite bounds"),
-        (("--space", "tau=-1:1"), "tau begins above 0, not at -1.0"),
+        (("--space", "tau=-1:1"), "tau begins at 0 or above, not at -1.0"),
         (("--space", "tau=0:1"), "tau begins above 0, not at 0.0"),
         (("--space", "tau=0:1:log"), "tau is logarithmic and begins above 0"),
         (("--space", "tau=0.5:0.1"), "from 0.5 down to 0.1"),

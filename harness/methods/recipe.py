@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from harness.arguments import one_of
 from harness.training.views import ViewRecipe
-from losses.arguments import one_of
 
 
 class Ramp(Protocol):
@@ -196,6 +196,9 @@ class OptimiserRule:
 
     def __post_init__(self) -> None:
         one_of("optimiser", self.kind, ("sgd", "adam", "adamw"))
+        for name, rate in (("lr", self.lr), ("loss_lr", self.loss_lr)):
+            if rate is not None and rate <= 0:
+                raise ValueError(f"{name} must be above 0, not {rate}")
 
 
 @dataclass(frozen=True, kw_only=True)

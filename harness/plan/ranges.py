@@ -8,9 +8,8 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from harness.errors import UsageError, nearest
-from harness.methods import Method, PairShape, Recipe
+from harness.methods import Method, PairShape, Recipe, Space
 from losses import create_loss, loss_class
-from search_spaces import Space
 
 FORM = "--space takes NAME=LOW:HIGH or NAME=LOW:HIGH:log with numbers"
 
@@ -52,13 +51,14 @@ def parse_ranges(
             raise UsageError(
                 f"--set fixes {name} and --space searches it: leave one of the two out."
             )
-        held = _range(text, name, types[name], bounds)
-        _check_low(held, name, method, usual.get(name))
-        if name == "K" and held.high > smallest:
+        distribution = _range(text, name, types[name], bounds)
+        _check_ends(distribution, name, method, usual.get(name))
+        if name == "K" and distribution.high > smallest:
             raise UsageError(
-                f"--space K goes up to {held.high}, but the smaller domain has {smallest} images."
+                f"--space K goes up to {distribution.high}, but the smaller domain has {smallest} "
+                "images."
             )
-        space[name] = held
+        space[name] = distribution
     return space
 
 
@@ -87,40 +87,30 @@ def _range(text: str, name: str, kind: type, bounds: str) -> IntDistribution | F
     return FloatDistribution(low, high, log=log)
 
 
-def _check_low(
-    held: IntDistribution | FloatDistribution,
+def _check_ends(
+    distribution: IntDistribution | FloatDistribution,
     name: str,
     method: Method,
     usual: BaseDistribution | None,
 ) -> None:
-    """Refuses a range that begins where the parameter has no meaning.
+    """Refuses a range with values in which the parameter has no meaning.
 
-    Below 0 that is everything whose usual range does not go there. Counts, learning rates, and
-    what the method or its losses cannot be built with at 0 have to begin above 0.
+    Below 0 that is everything whose usual range does not go there; counts begin at 1; and the
+    method and its losses have to come about with either end.
     """
-    if held.low > 0 or getattr(usual, "low", 0) < 0:
-        return
-    if isinstance(held, IntDistribution):
-        begins = "at 1 or above"
-    elif not _may_be_zero(method, name):
-        begins = "above 0"
-    elif held.low < 0:
-        begins = "at 0 or above"
-    else:
-        return
-    raise UsageError(f"--space {name} begins {begins}, not at {held.low}.")
-
-
-def _may_be_zero(method: Method, name: str) -> bool:
+    low = distribution.low
+    may_be_negative = getattr(usual, "low", 0) < 0
+    if isinstance(distribution, IntDistribution) and low < 1 and not may_be_negative:
+        raise UsageError(f"--space {name} begins at 1 or above, not at {low}.")
+    if low < 0 and not may_be_negative:
+        raise UsageError(f"--space {name} begins at 0 or above, not at {low}.")
     values = method.resolve("paper", "", {})
-    try:
-        recipe = method.build({**values, name: 0.0}, _ANY_SHAPE)
-        _build_losses(recipe)
-    except (UsageError, ValueError, ZeroDivisionError):
-        return False
-    # A readout takes its arguments only when it is called: 0 is none of what it searches.
-    is_rate = _zero_rates(recipe) > _zero_rates(method.build(values, _ANY_SHAPE))
-    return not is_rate and name not in recipe.readout.parameters
+    for end in (distribution.low, distribution.high):
+        try:
+            _build_losses(method.build({**values, name: end}, _ANY_SHAPE))
+        except (UsageError, ValueError, ZeroDivisionError) as error:
+            where = f"begins above 0, not at {end}" if end == 0 else f"cannot reach {end}"
+            raise UsageError(f"--space {name} {where}: {str(error).rstrip('.')}.") from error
 
 
 def _build_losses(recipe: Recipe) -> None:
@@ -129,8 +119,3 @@ def _build_losses(recipe: Recipe) -> None:
             accepted = inspect.signature(loss_class(term.loss)).parameters
             sizes = {name: size for name, size in _ANY_SIZES.items() if name in accepted}
             create_loss(term.loss, **{**sizes, **term.arguments})
-
-
-def _zero_rates(recipe: Recipe) -> int:
-    rule = recipe.optimiser
-    return (rule.lr == 0) + (rule.loss_lr == 0)
