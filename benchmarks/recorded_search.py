@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from harness.search.warm_start import WarmStart
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, json_to_distribution
 from rich.console import Console
@@ -34,14 +35,12 @@ from scipy.stats import qmc
 
 from harness.config import ParameterValue, StudyConfig, from_json, plain
 from harness.leaderboard.store import ResultsStore
-from harness.methods import get_method
+from harness.methods import Space, get_method
+from harness.plan.samplers import describe_sampler
+from harness.plan.start_points import at_unit, start_count
 from harness.records import EpochRecord, TrialRecord
 from harness.search.pair_scope import PairSearch
 from harness.search.proposer import StudyPlan
-from harness.plan.samplers import describe_sampler
-from harness.plan.start_points import at_unit, start_count
-from harness.search.warm_start import WarmStart
-from search_spaces import Space
 
 Pair = tuple[str, str]
 Searched = Mapping[str, ParameterValue]

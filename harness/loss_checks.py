@@ -23,8 +23,7 @@ from harness.loss_examples import (
     Situation,
     example_step,
 )
-from losses.contract import DomainView, Loss, StepContext
-from losses.registry import loss_class, loss_names
+from losses.contract import DomainView, Loss, StepContext, loss_class, loss_names
 
 _PROVIDED = {"embedding_size": EMBEDDING_SIZE, "pooled_size": POOLED_SIZE}
 _USUAL = SITUATIONS[0]

@@ -16,10 +16,10 @@ from types import ModuleType
 from harness.errors import UsageError
 from harness.methods.recipe import Recipe
 from harness.methods.registry import Method
-from losses.registry import loss_class
+from losses.contract import loss_class
 
 ENTRY_POINTS = "uxretrieval_harness.plugins"
-OWN_PACKAGES = ("harness", "losses", "models", "search_spaces")
+OWN_PACKAGES = ("harness", "losses", "models")
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.arguments import positive
 from harness.errors import UsageError
-from losses.arguments import positive
-from losses.contract import Clustering, DomainView, Loss, StepContext
-from losses.registry import register_loss
-from losses.zero_loss import zero_loss
+from losses.contract import Clustering, DomainView, Loss, StepContext, register_loss
+from losses.parts.zero_loss import zero_loss
 
 
 def self_matching_loss(

@@ -1,14 +1,19 @@
-"""What a loss sees of one training step, and what it must return.
+"""What a loss sees of one training step, what it must return, and the losses by name.
 
 Shapes: B batch of this domain, N images of the domain, K prototypes, C merged prototypes,
 D embedding size, F backbone features. The two domains may differ in B, N and K.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from harness.errors import UsageError, nearest
+from harness.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class MergedPrototypes:
 
     def to(self, device: torch.device) -> "MergedPrototypes":
         """The same on another device."""
-        held = {item.name: getattr(self, item.name).to(device) for item in fields(self)}
-        return replace(self, **held)
+        moved = {item.name: getattr(self, item.name).to(device) for item in fields(self)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class Clustering:
 
     def to(self, device: torch.device) -> "Clustering":
         """The same on another device."""
-        held = {item.name: getattr(self, item.name) for item in fields(self)}
-        moved = {name: value.to(device) for name, value in held.items() if value is not None}
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
+        moved = {name: value.to(device) for name, value in tensors.items() if value is not None}
         return replace(self, **moved)
 
 
@@ -141,3 +146,47 @@ class Loss(nn.Module):
     def forward(self, a: DomainView, b: DomainView, step: StepContext) -> Tensor:
         """Returns the loss of one step over both domains as a scalar."""
         raise TypeError(f"{type(self).__name__} does not define forward(a, b, step)")
+
+
+LossClass = TypeVar("LossClass", bound=type[Loss])
+
+LOSSES: Registry[type[Loss]] = Registry("loss")
+
+
+def register_loss(name: str) -> Callable[[LossClass], LossClass]:
+    """Class decorator: makes a loss known under ``name``.
+
+    Raises:
+        UsageError: the name cannot be one, or another class has it.
+    """
+    return LOSSES.decorator(name)
+
+
+def loss_names() -> tuple[str, ...]:
+    """The registered names, sorted."""
+    return tuple(sorted(LOSSES))
+
+
+def loss_class(name: str) -> type[Loss]:
+    """The class registered under ``name``.
+
+    Raises:
+        UsageError: no loss has the name.
+    """
+    return LOSSES[name]
+
+
+def create_loss(name: str, **arguments: Any) -> Loss:
+    """Builds a loss; an argument it does not take is an error, never dropped.
+
+    Raises:
+        UsageError: unknown name or unknown argument.
+    """
+    cls = loss_class(name)
+    accepted = inspect.signature(cls).parameters
+    for argument in arguments:
+        if argument not in accepted:
+            raise UsageError(
+                f"The loss '{name}' takes no argument '{argument}'. {nearest(argument, accepted)}"
+            )
+    return cls(**arguments)

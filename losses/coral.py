@@ -5,10 +5,9 @@ Shapes: B batch, X size of the features.
 
 from torch import Tensor
 
-from losses.arguments import one_of
-from losses.contract import DomainView, Loss, StepContext
-from losses.feature_choice import FEATURES, Features, features_of
-from losses.registry import register_loss
+from harness.arguments import one_of
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.feature_choice import FEATURES, Features, features_of
 
 
 def covariance(x_BX: Tensor) -> Tensor:

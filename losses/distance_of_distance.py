@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses.arguments import one_of, positive
-from losses.contract import DomainView, Loss, StepContext
-from losses.registry import register_loss
-from losses.zero_loss import zero_loss
+from harness.arguments import one_of, positive
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.zero_loss import zero_loss
 
 Reduction = Literal["sum", "mean"]
 

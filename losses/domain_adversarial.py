@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.arguments import one_of
 from harness.errors import UsageError
-from losses.arguments import one_of
-from losses.contract import DomainView, Loss, StepContext
-from losses.feature_choice import FEATURES, Features, features_of
-from losses.registry import register_loss
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.feature_choice import FEATURES, Features, features_of
 
 
 class _ReverseGradient(torch.autograd.Function):

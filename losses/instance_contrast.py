@@ -6,9 +6,8 @@ Shapes: B batch, N images of the domain, D embedding size.
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses.arguments import positive
-from losses.contract import DomainView, Loss, StepContext
-from losses.registry import register_loss
+from harness.arguments import positive
+from losses.contract import DomainView, Loss, StepContext, register_loss
 
 
 def instance_contrast_loss(

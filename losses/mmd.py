@@ -6,11 +6,10 @@ Shapes: M, N images of two batches, X size of the features.
 import torch
 from torch import Tensor
 
-from losses.arguments import one_of
-from losses.contract import DomainView, Loss, StepContext
-from losses.dissimilarity import squared_distances
-from losses.feature_choice import FEATURES, Features, features_of
-from losses.registry import register_loss
+from harness.arguments import one_of
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.dissimilarity import squared_distances
+from losses.parts.feature_choice import FEATURES, Features, features_of
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 

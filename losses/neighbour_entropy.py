@@ -6,10 +6,9 @@ Shapes: B batch, N images of the other domain, M neighbours, D embedding size.
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.arguments import positive
 from harness.errors import UsageError
-from losses.arguments import positive
-from losses.contract import DomainView, Loss, StepContext
-from losses.registry import register_loss
+from losses.contract import DomainView, Loss, StepContext, register_loss
 
 
 def neighbour_entropy(z_BD: Tensor, other_ND: Tensor, neighbours: int, tau: float) -> Tensor:

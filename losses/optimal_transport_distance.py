@@ -6,13 +6,12 @@ Shapes: K, L prototypes of the two domains (K <= L), B batch, D embedding size.
 import torch
 from torch import Tensor
 
+from harness.arguments import positive
 from harness.errors import UsageError
-from losses.arguments import positive
-from losses.contract import Clustering, DomainView, Loss, StepContext
-from losses.dissimilarity import euclidean_distances
-from losses.registry import register_loss
-from losses.soft_centroids import centroid_momentum, soft_assignment, soft_centroids
-from losses.zero_loss import zero_loss
+from losses.contract import Clustering, DomainView, Loss, StepContext, register_loss
+from losses.parts.dissimilarity import euclidean_distances
+from losses.parts.soft_centroids import centroid_momentum, soft_assignment, soft_centroids
+from losses.parts.zero_loss import zero_loss
 
 
 def matched_structure_distance(
@@ -35,9 +34,9 @@ class OptimalTransportDistance(Loss):
 
     Not the published distance-of-distance but the variant a review describes (``ucdir_ot`` in
     docs/methods.md). The match is a constant that the clustering rule makes once per clustering
-    (``losses.transport_matching.match_prototypes``); the gradient flows through the soft centroids
-    of both batches. A mean over the pairs instead of the sum. Zero before the first clustering;
-    several clusterings are averaged.
+    (``kmeans_matched``); the gradient flows through the soft centroids of both batches. A mean
+    over the pairs instead of the sum. Zero before the first clustering; several clusterings are
+    averaged.
 
     Args:
         temperature: of the soft assignment.

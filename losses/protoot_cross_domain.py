@@ -8,12 +8,11 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.arguments import one_of, positive
 from harness.errors import UsageError
-from losses.arguments import one_of, positive
-from losses.contract import DomainView, Loss, StepContext
-from losses.marginal_sinkhorn import prototype_plan
-from losses.registry import register_loss
-from losses.zero_loss import zero_loss
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.marginal_sinkhorn import prototype_plan
+from losses.parts.zero_loss import zero_loss
 
 BetaMode = Literal["fixed", "official"]
 
@@ -42,7 +41,7 @@ class ProtoOTCrossDomain(Loss):
     Li et al. (AAAI 2024). The bank is transported to the *other* domain's prototypes; an image's
     target is the prototype that takes most of it. Reads the *last* clustering of a view, which is
     to hold the prototypes after the step and their marginals
-    (``losses.marginal_sinkhorn.protoot_step``). Zero before the first clustering.
+    (``losses.parts.marginal_sinkhorn.protoot_step``). Zero before the first clustering.
 
     ``official`` is the authors' code `ebe94d7`: the marginals of the image's own domain are laid
     on the other domain's prototypes, whose order has nothing to do with them (so both domains must

@@ -7,11 +7,10 @@ import math
 
 from torch import Tensor
 
+from harness.arguments import positive
 from harness.errors import UsageError
-from losses.arguments import positive
-from losses.contract import Clustering, DomainView, Loss, StepContext
-from losses.registry import register_loss
-from losses.zero_loss import zero_loss
+from losses.contract import Clustering, DomainView, Loss, StepContext, register_loss
+from losses.parts.zero_loss import zero_loss
 
 
 def nearest_other_slot(key_BD: Tensor, bank_ND: Tensor, index_B: Tensor) -> Tensor:
@@ -56,7 +55,7 @@ class ProtoOTInDomain(Loss):
     Li et al. (AAAI 2024), as their code `ebe94d7`: the own key, the nearest other bank entry of
     the key and the own prototype are positives, each against the other prototypes. Reads the
     *first* clustering of a view, which is to hold the prototypes before the step and the
-    assignment by the transport plan to them (``losses.marginal_sinkhorn.protoot_step``). Zero
+    assignment by the transport plan to them (``losses.parts.marginal_sinkhorn.protoot_step``). Zero
     before the first clustering.
 
     Args:

@@ -6,12 +6,11 @@ Shapes: B batch, C prototypes of the set, D embedding size.
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses.arguments import one_of, positive
-from losses.contract import DomainView, Loss, StepContext
-from losses.dissimilarity import euclidean_distances
-from losses.merged_prototypes import PROTOTYPE_SETS, PrototypeSet, prototypes_of
-from losses.registry import register_loss
-from losses.zero_loss import zero_loss
+from harness.arguments import one_of, positive
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.dissimilarity import euclidean_distances
+from losses.parts.merged_prototypes import PROTOTYPE_SETS, PrototypeSet, prototypes_of
+from losses.parts.zero_loss import zero_loss
 
 
 def semantic_enhanced_loss(z_BD: Tensor, proto_CD: Tensor, tau: float) -> Tensor:

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.errors import UsageError
-from losses.contract import DomainView, Loss, StepContext
-from losses.dissimilarity import euclidean_distances
-from losses.registry import register_loss
+from losses.contract import DomainView, Loss, StepContext, register_loss
+from losses.parts.dissimilarity import euclidean_distances
 
 
 def semantic_preserving_loss(z_BD: Tensor, frozen_BD: Tensor) -> Tensor:

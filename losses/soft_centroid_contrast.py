@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses.arguments import positive
-from losses.contract import Clustering, DomainView, Loss, StepContext
-from losses.registry import register_loss
-from losses.soft_centroids import centroid_momentum, soft_assignment, soft_centroids
-from losses.zero_loss import zero_loss
+from harness.arguments import positive
+from losses.contract import Clustering, DomainView, Loss, StepContext, register_loss
+from losses.parts.soft_centroids import centroid_momentum, soft_assignment, soft_centroids
+from losses.parts.zero_loss import zero_loss
 
 
 def soft_centroid_contrast_loss(

@@ -10,12 +10,11 @@ import math
 import torch
 from torch import Tensor
 
-from losses.arguments import positive
-from losses.contract import Clustering, DomainView, Loss, StepContext
-from losses.dissimilarity import dissimilarity
-from losses.merged_prototypes import merged_of
-from losses.registry import register_loss
-from losses.zero_loss import zero_loss
+from harness.arguments import positive
+from losses.contract import Clustering, DomainView, Loss, StepContext, register_loss
+from losses.parts.dissimilarity import dissimilarity
+from losses.parts.merged_prototypes import merged_of
+from losses.parts.zero_loss import zero_loss
 
 
 def switchable_neighbour_loss(

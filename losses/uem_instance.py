@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses.arguments import one_of, positive
-from losses.contract import DomainView, Loss, StepContext
-from losses.registry import register_loss
+from harness.arguments import one_of, positive
+from losses.contract import DomainView, Loss, StepContext, register_loss
 
 Negatives = Literal["bank", "batch"]
 

@@ -23,7 +23,6 @@ from harness.methods import Method, register_method
 from harness.methods.recipe import LossTerm
 from harness.methods.ucdir import SCRATCH, InstanceParameters, momentum_frame
 from losses import Loss, register_loss
-from search_spaces import SearchSpace, register_space
 
 FOLDER = Path("@FOLDER@")
 
@@ -95,13 +94,7 @@ register_method(
         parameters=Parameters,
         recipe=recipe,
         presets={"paper": lambda dataset: {}, "scratch": lambda dataset: SCRATCH},
-    )
-)
-register_space(
-    SearchSpace(
-        method="faulty",
         space=lambda n: {"case": IntDistribution(0, 4)},
-        paper=lambda dataset, n: {"case": 0},
     )
 )
 '''

@@ -15,7 +15,6 @@ from harness.training.batches import batch_size_for
 from harness.training.pair_training import LoopSettings, PairTraining
 from harness.training.views import frame_size
 from models.encoder import EncoderSettings, build_encoder
-from search_spaces import search_space
 
 IMAGE_SIZE, BATCH = 32, 12
 CLASSES = ("bed", "cup", "fan", "pen")
@@ -35,13 +34,13 @@ def write_pair(folder: Path) -> tuple[DatasetIndex, Path]:
 
 def first_values(method: str, preset: str = "scratch", n: int = SMALLER, **assigned):
     """All parameters of the method at the first point of its search."""
-    held = search_space(method)
-    paper = held.paper("tiny", n)
+    chosen = get_method(method)
+    paper = chosen.paper_point("tiny", n)
     point = {
         name: min(max(paper[name], distribution.low), distribution.high)
-        for name, distribution in held.space(n).items()
+        for name, distribution in chosen.space(n).items()
     }
-    return get_method(method).resolve(preset, "tiny", {**point, **assigned})
+    return chosen.resolve(preset, "tiny", {**point, **assigned})
 
 
 def train_pair(

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.training.clusterings import NO_CLUSTERINGS, create_clustering
 from harness.training.clusterings.elbow_merged import without_empty_clusters
 from harness.training.kmeans import KMeansResult, kmeans
-from losses.marginal_sinkhorn import protoot_step
+from losses.parts.marginal_sinkhorn import protoot_step
 
 
 def generators(seed=0):

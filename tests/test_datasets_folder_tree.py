@@ -169,14 +169,21 @@ def test_domainnet7_keeps_its_seven_classes(tmp_path, cache):
     assert [domain.name for domain in index.domains] == ["clipart", "real"]
 
 
-def test_a_complete_tree_is_confirmed(tmp_path, cache, monkeypatch):
+@pytest.fixture
+def of_this_test():
+    """What a test registers is forgotten at its end."""
+    with registry.DATASETS.restored_afterwards():
+        yield
+
+
+@pytest.mark.usefixtures("of_this_test")
+def test_a_complete_tree_is_confirmed(tmp_path, cache):
     spec = replace(
         dataset_spec("office31"),
         name="tiny31",
         classes=("mug", "pen"),
         expected_counts={"amazon": 4, "dslr": 4, "webcam": 4},
     )
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
     register_dataset(spec)
     root = write_tree(
         tmp_path / "root", [f"{d}/images/{c}" for d in spec.domains for c in spec.classes]
@@ -259,12 +266,14 @@ def test_the_environment_says_where_data_is(tmp_path, cache, monkeypatch):
     assert open_dataset("folder", other, cache).name == "other"
 
 
+@pytest.mark.usefixtures("of_this_test")
 def test_shapes_needs_no_data_root_and_comes_out_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_GENERATORS", dict(registry._GENERATORS))
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
     settings = registry.shapes.ShapesSettings(images_per_class=1, image_size=16)
-    registry._GENERATORS["shapes"] = registry.Generator(
-        settings.folder_name, lambda root: registry.shapes.generate(root, settings)
+    register_dataset(
+        registry.shapes.SPEC,
+        registry.Generator(
+            settings.folder_name, lambda root: registry.shapes.generate(root, settings)
+        ),
     )
     monkeypatch.setenv("HARNESS_DATA_ROOT", str(tmp_path / "not there"))
     first = open_dataset("shapes", None, tmp_path / "cache")
@@ -277,8 +286,8 @@ def test_shapes_needs_no_data_root_and_comes_out_the_same(tmp_path, monkeypatch)
     assert first.warnings == ()
 
 
-def test_a_data_set_from_outside_is_opened_by_name(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(registry, "_SPECS", dict(registry._SPECS))
+@pytest.mark.usefixtures("of_this_test")
+def test_a_data_set_from_outside_is_opened_by_name(tmp_path, cache):
     spec = DatasetSpec(
         name="shoes",
         ks=(1,),
@@ -291,7 +300,7 @@ def test_a_data_set_from_outside_is_opened_by_name(tmp_path, cache, monkeypatch)
     index = open_dataset("shoes", root, cache)
     assert index.spec is spec
     assert [domain.name for domain in index.domains] == ["street", "shop"]
-    with pytest.raises(ValueError, match="is taken"):
+    with pytest.raises(UsageError, match="is taken"):
         register_dataset(replace(spec, ks=(5,)))
 
 

@@ -13,7 +13,6 @@ RANKS = {
     "harness.leaderboard": 4,
     "harness.training": 3,
     "harness.methods": 3,
-    "search_spaces": 3,
     "harness.evaluation": 2,
     "harness.validators": 2,
     "models": 1,

@@ -7,7 +7,8 @@ from torch import nn
 
 from harness.errors import UsageError
 from harness.testing import LossCheckError, check_loss
-from losses import Loss, create_loss, loss_names, registry
+from losses import Loss, create_loss, loss_names, register_loss
+from losses.contract import LOSSES
 from losses.domain_adversarial import reverse_gradient
 
 
@@ -317,14 +318,15 @@ def test_a_recorded_name_that_is_not_declared_is_found():
     check_loss(broken(records_a_share, recorded=("pull.share",)))
 
 
-def test_a_declared_name_begins_with_that_of_the_loss(monkeypatch):
+def test_a_declared_name_begins_with_that_of_the_loss():
     foreign = broken(records_a_share, recorded=("pull.share",))
-    monkeypatch.setitem(registry._LOSSES, "push", foreign)
-    with pytest.raises(LossCheckError, match=r"'pull\.share' in recorded, .* with 'push\.'"):
-        check_loss("push")
-    monkeypatch.setitem(registry._LOSSES, "pull", foreign)
-    monkeypatch.delitem(registry._LOSSES, "push")
-    check_loss("pull")
+    with LOSSES.restored_afterwards():
+        register_loss("push")(foreign)
+        with pytest.raises(LossCheckError, match=r"'pull\.share' in recorded, .* with 'push\.'"):
+            check_loss("push")
+    with LOSSES.restored_afterwards():
+        register_loss("pull")(foreign)
+        check_loss("pull")
 
 
 def other_threads(self, a, b, step):

@@ -10,7 +10,7 @@ from golden_losses import FILES, Golden, step
 
 from harness.errors import UsageError
 from losses import Clustering, DomainView, create_loss
-from losses.marginal_sinkhorn import (
+from losses.parts.marginal_sinkhorn import (
     cluster_marginal,
     marginal_sinkhorn,
     matched_marginal,

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from golden_losses import step
 
 from harness.errors import UsageError
+from harness.training.clusterings.concentration import pcl_density, pcs_density
 from losses import Clustering, DomainView, create_loss
-from losses.concentration import pcl_density, pcs_density
 from losses.neighbour_entropy import neighbour_entropy
 
 

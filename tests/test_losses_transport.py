@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from golden_losses import step
 
 from harness.errors import UsageError
+from harness.training.clusterings.transport_matching import match_prototypes, transport_plan
 from losses import Clustering, DomainView, create_loss
 from losses.optimal_transport_distance import matched_structure_distance
+from losses.parts.soft_centroids import soft_assignment, soft_centroids
 from losses.soft_centroid_contrast import soft_centroid_contrast_loss
-from losses.soft_centroids import soft_assignment, soft_centroids
-from losses.transport_matching import match_prototypes, transport_plan
 
 
 def unit(generator, *shape):

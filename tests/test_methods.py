@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from miniature_pair import SMALLER, first_values, train_pair, write_pair
-from optuna.trial import TrialState
 from study_examples import plan
 
 from harness.errors import UsageError
@@ -13,11 +12,10 @@ from harness.evaluation.vault import LabelVault, unseal
 from harness.methods import PairShape, get_method, method_names
 from harness.methods.cluster_counts import cut_to_images, multiples
 from harness.methods.recipe import SigmoidRamp, first_active_epochs
-from harness.search.proposals import Outcome, Proposals
+from harness.search.proposer import Proposer
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.optimiser import build_optimiser, set_learning_rate
 from losses import DomainView, StepContext, create_loss
-from search_spaces import search_space
 
 DATASETS = ("officehome", "domainnet7", "office31", "pacs", "shapes", "tiny")
 
@@ -34,10 +32,10 @@ def weights_of(training):
 @pytest.mark.parametrize("preset", ["paper", "scratch"])
 @pytest.mark.parametrize("name", method_names())
 def test_the_recipe_builds_and_every_searched_value_acts(name, preset):
-    method, space = get_method(name), search_space(name)
+    method = get_method(name)
     for dataset in DATASETS:
         for n in (SMALLER, 2427):
-            ranges, paper = space.space(n), space.paper(dataset, n)
+            ranges, paper = method.space(n), method.paper_point(dataset, n)
             assert set(paper) == set(ranges)
             assert set(ranges) <= set(method.parameter_types())
             assert len(ranges) <= 5
@@ -53,9 +51,9 @@ def first_in(ranges, paper):
 
 @pytest.mark.parametrize("name", ["ucdir", "ucdir_ot", "protoot", "pcs", "protonce"])
 def test_the_paper_point_of_a_covered_data_set_lies_in_the_ranges(name):
-    space = search_space(name)
-    paper = space.paper("officehome", 2427)
-    assert first_in(space.space(2427), paper) == paper
+    method = get_method(name)
+    paper = method.paper_point("officehome", 2427)
+    assert first_in(method.space(2427), paper) == paper
     assert paper["K"] == 65
 
 
@@ -219,22 +217,18 @@ def test_protoot_official_trains_with_equal_numbers_of_prototypes(tiny):
 
 
 def test_a_method_with_nothing_to_search_is_tried_once():
-    proposals = Proposals(plan(space={}, trials=4), ("a", "b"))
-    first = proposals.propose()
-    assert dict(first.searched) == {}
-    outcome = Outcome(TrialState.COMPLETE, (0.5,), {1: 0.5})
-    proposals.end(first.number, outcome)
-    assert proposals.frozen(first, outcome).params == {}
-    assert proposals.propose() is None
-    assert proposals.exhausted
+    asked = Proposer(plan(space={}, trials=4), ("a", "b"))
+    assert asked.propose(("a", "b")).searched == ()
+    assert asked.propose(("a", "b")) is None
+    assert asked.exhausted
 
 
 @pytest.mark.parametrize("name", method_names())
 def test_the_first_point_is_the_preset_where_the_paper_gives_one(name):
-    method, space = get_method(name), search_space(name)
+    method = get_method(name)
     for dataset in DATASETS:
         preset = method.presets["paper"](dataset)
-        first = space.paper(dataset, 2427)
+        first = method.paper_point(dataset, 2427)
         assert {k: first[k] for k in set(first) & set(preset)} == {
             k: preset[k] for k in set(first) & set(preset)
         }

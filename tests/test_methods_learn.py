@@ -6,8 +6,8 @@ import torch
 from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
-from harness.search.studies import prepare_studies
-from harness.search.trial_configs import first_config
+from harness.plan.studies import prepare_studies
+from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 EPOCHS = 5

@@ -14,9 +14,9 @@ from harness.datasets.registry import dataset_names, dataset_spec
 from harness.errors import UsageError
 from harness.methods import PairShape, get_method, method_names
 from harness.plugins import PluginFile, load_plugins, method_digest
-from harness.search.start_points import start_point
-from harness.search.studies import prepare_studies
-from harness.search.trial_configs import make_trial_config
+from harness.plan.start_points import start_point
+from harness.plan.studies import prepare_studies
+from harness.plan.trial_configs import make_trial_config
 from harness.testing import DatasetCheckError, check_dataset, check_loss
 from harness.training.scored_trial import ScoredTrial
 from models.encoder import EncoderSettings, build_encoder, save_encoder

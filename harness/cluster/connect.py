@@ -38,7 +38,7 @@ OF_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)
 """Those that matter in the processes that train."""
 
 LOCAL = "local"
-PACKAGES = ("harness", "losses", "models", "search_spaces")
+PACKAGES = ("harness", "losses", "models")
 EXCLUDED = ("__pycache__/", ".*_cache/", "*.egg-info/", "*.pyc")
 OBJECT_STORE_BYTES = 256 * 2**20
 REACH_SECONDS = 5.0

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.datasets import domainnet7, folder, office31, officehome, pacs, shapes
@@ -12,7 +12,7 @@ from harness.datasets.dataset_index import build_index
 from harness.datasets.decode import refuse_unreadable
 from harness.datasets.folder_tree import find_root, scan_tree
 from harness.datasets.verify import verify
-from harness.errors import UsageError, nearest
+from harness.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -30,26 +30,29 @@ class Generator:
     write: Callable[[Path], object]
 
 
-_SPECS: dict[str, DatasetSpec] = {}
-_GENERATORS: dict[str, Generator] = {}
+@dataclass(frozen=True)
+class _Dataset:
+    """A declaration, by which two are compared, and how its images are made where they are."""
+
+    spec: DatasetSpec
+    generator: Generator | None = field(default=None, compare=False)
+
+
+DATASETS: Registry[_Dataset] = Registry("data set")
 
 
 def register_dataset(spec: DatasetSpec, generator: Generator | None = None) -> None:
     """Makes a data set known under ``spec.name``.
 
     Raises:
-        ValueError: another data set holds the name already.
+        UsageError: the name cannot be one, or another data set has it.
     """
-    if _SPECS.get(spec.name, spec) != spec:
-        raise ValueError(f"the data set name '{spec.name}' is taken")
-    _SPECS[spec.name] = spec
-    if generator is not None:
-        _GENERATORS[spec.name] = generator
+    DATASETS.add(spec.name, _Dataset(spec, generator))
 
 
 def dataset_names() -> tuple[str, ...]:
     """The registered names: built-in data first."""
-    return tuple(_SPECS)
+    return DATASETS.names()
 
 
 def dataset_spec(name: str) -> DatasetSpec:
@@ -58,9 +61,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     Raises:
         UsageError: no data set has the name.
     """
-    if name not in _SPECS:
-        raise UsageError(f"There is no data set named '{name}'. {nearest(name, _SPECS)}")
-    return _SPECS[name]
+    return DATASETS[name].spec
 
 
 def open_dataset(
@@ -85,8 +86,7 @@ def open_dataset(
         UsageError: unknown name; no data root, or one without at least two domains; a domain
             without images; a file that cannot be read.
     """
-    spec = dataset_spec(name)
-    generator = _GENERATORS.get(name)
+    spec, generator = DATASETS[name].spec, DATASETS[name].generator
     if generator is not None and data_root is None:
         data_root = cache_dir / generator.folder_name
         generator.write(data_root)
@@ -112,7 +112,8 @@ def ensure_generated(index: DatasetIndex, cache_dir: Path) -> None:
     Raises:
         UsageError: the folder cannot be written.
     """
-    generator = _GENERATORS.get(index.spec.name)
+    name = index.spec.name
+    generator = DATASETS[name].generator if name in DATASETS else None
     if generator is not None and index.root == (cache_dir / generator.folder_name).resolve():
         generator.write(index.root)
 

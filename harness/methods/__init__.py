@@ -1,18 +1,21 @@
-"""Methods; importing this package registers those that the project brings."""
+"""Methods, a file each or a file per family; importing the package registers them all."""
 
-from harness.methods import (  # noqa: F401  (imported to register)
-    cds,
-    coda,
-    domain_alignment,
-    floor,
-    pcs,
-    protonce,
-    protoot,
-    ucdir,
-    ucdir_ot,
-    uem,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from harness.methods.recipe import Recipe
 from harness.methods.registry import Method, PairShape, get_method, method_names, register_method
+from harness.methods.space import Space
 
-__all__ = ["Method", "PairShape", "Recipe", "get_method", "method_names", "register_method"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "Method",
+    "PairShape",
+    "Recipe",
+    "Space",
+    "get_method",
+    "method_names",
+    "register_method",
+]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from harness.methods.query_frame import SCRATCH, QueryFrame, optimiser_rule
 from harness.methods.recipe import LossTerm, Recipe
 from harness.methods.registry import Method, PairShape, register_method
+from harness.methods.space import Space, log_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,11 @@ def _recipe(p: CdsParameters, shape: PairShape) -> Recipe:
     return frame.recipe(terms, None)
 
 
+def space(n: int) -> Space:
+    """The temperature and the weight of the entropy around the authors' values."""
+    return {"tau": log_range(0.03, 0.5), "entropy_weight": log_range(0.01, 5.0)}
+
+
 register_method(
     Method(
         name="cds",
@@ -62,5 +68,6 @@ register_method(
         parameters=CdsParameters,
         recipe=_recipe,
         presets={"paper": lambda dataset: {}, "scratch": lambda dataset: SCRATCH},
+        space=space,
     )
 )

@@ -6,6 +6,7 @@ from harness.methods.cluster_counts import cut_to_images, multiples
 from harness.methods.query_frame import SCRATCH, QueryFrame, optimiser_rule
 from harness.methods.recipe import ClusteringPlan, LossTerm, Recipe
 from harness.methods.registry import Method, PairShape, register_method
+from harness.methods.space import Space, cluster_range, log_range
 from harness.training.views import ViewRecipe
 
 VIEWS = ViewRecipe(resized_crop=False, jitter_p=0, grey_p=0, blur_p=0)
@@ -70,6 +71,14 @@ def _recipe(p: CodaParameters, shape: PairShape) -> Recipe:
     return frame.recipe((term,), clustering)
 
 
+def _space(n: int) -> Space:
+    return {
+        "K": cluster_range(n),
+        "tau": log_range(0.005, 0.1),
+        "alignment_weight": log_range(0.001, 1.0),
+    }
+
+
 register_method(
     Method(
         name="coda",
@@ -77,5 +86,6 @@ register_method(
         parameters=CodaParameters,
         recipe=_recipe,
         presets={"paper": lambda dataset: {}, "scratch": lambda dataset: SCRATCH},
+        space=_space,
     )
 )

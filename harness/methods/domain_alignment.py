@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.methods.recipe import LossTerm, Recipe
 from harness.methods.registry import Method, PairShape, register_method
+from harness.methods.space import Space, log_range
 from harness.methods.ucdir import SCRATCH, InstanceParameters, momentum_frame, only
 
 
@@ -21,7 +22,10 @@ class AlignmentParameters(InstanceParameters):
     alignment_weight: float = 1.0
 
 
-def _register(name: str, loss: str, summary: str) -> None:
+def _register(name: str, loss: str, summary: str, weights: tuple[float, float]) -> None:
+    def space(n: int) -> Space:
+        return {"tau": log_range(0.05, 0.5), "alignment_weight": log_range(*weights)}
+
     def recipe(p: AlignmentParameters, shape: PairShape) -> Recipe:
         terms = (
             LossTerm(loss="instance_contrast", arguments={"tau": p.tau}, parameters=("tau", "lr")),
@@ -44,6 +48,7 @@ def _register(name: str, loss: str, summary: str) -> None:
                 "paper": lambda dataset: {},
                 "scratch": lambda dataset: only(AlignmentParameters, SCRATCH),
             },
+            space=space,
         )
     )
 
@@ -52,6 +57,18 @@ _register(
     "dann",
     "domain_adversarial",
     "instance contrast + domain classifier behind gradient reversal (DANN)",
+    weights=(0.01, 5.0),
 )
-_register("mmd", "mmd", "instance contrast + maximum mean discrepancy between the domains")
-_register("coral", "coral", "instance contrast + distance of the domains' covariances")
+_register(
+    "mmd",
+    "mmd",
+    "instance contrast + maximum mean discrepancy between the domains",
+    weights=(0.05, 50.0),
+)
+# The distance of covariances is over 4 X^2 for X features, and small beside the instance term.
+_register(
+    "coral",
+    "coral",
+    "instance contrast + distance of the domains' covariances",
+    weights=(0.1, 1000.0),
+)

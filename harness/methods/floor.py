@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.distributions import IntDistribution
+
 from harness.methods.recipe import BankRule, OptimiserRule, Readout, Recipe
 from harness.methods.registry import Method, PairShape, register_method
+from harness.methods.space import Ranges, log_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ def _register(
     rule: str,
     parameters: type[Any] = FloorParameters,
     detector_rule: str | None = None,
+    space: Ranges = lambda n: {},
 ) -> None:
     def recipe(p: Any, shape: PairShape) -> Recipe:
         arguments: Mapping[str, Any] = {
@@ -71,6 +75,7 @@ def _register(
             parameters=parameters,
             recipe=recipe,
             presets={"paper": lambda dataset: {}, "scratch": lambda dataset: {}},
+            space=space,
             trains=False,
         )
     )
@@ -83,6 +88,7 @@ _register(
     "no training: pooled features, each domain whitened",
     "pooled_whitened",
     WhitenedParameters,
+    space=lambda n: {"whitening_shrinkage": log_range(0.001, 1.0)},
 )
 _register(
     "floor_csls",
@@ -90,4 +96,5 @@ _register(
     "pooled_csls",
     CslsParameters,
     detector_rule="pooled",
+    space=lambda n: {"csls_neighbours": IntDistribution(1, max(1, min(50, n // 2)), log=True)},
 )

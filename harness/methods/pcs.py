@@ -6,10 +6,12 @@ Of its terms those that need no label: ``proto-each`` and ``I2C-cross``.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.methods import cds
 from harness.methods.cluster_counts import cut_to_images, multiples
 from harness.methods.query_frame import SCRATCH, QueryFrame, optimiser_rule
 from harness.methods.recipe import ClusteringPlan, LossTerm, Recipe
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
+from harness.methods.space import Space, cluster_range, first_clusters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,10 @@ def _paper(dataset: str) -> Mapping[str, ParameterValue]:
     return {}
 
 
+def _space(n: int) -> Space:
+    return {"K": cluster_range(n), **cds.space(n)}
+
+
 register_method(
     Method(
         name="pcs",
@@ -96,5 +102,7 @@ register_method(
                 "repeats": 2,
             },
         },
+        space=_space,
+        first=first_clusters(officehome=65, domainnet7=7, office31=31),
     )
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from harness.methods.cluster_counts import cut_to_images, multiples
 from harness.methods.recipe import ClusteringPlan, LossTerm, Recipe, StepRamp
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
+from harness.methods.space import Space, cluster_range, first_clusters, log_range
 from harness.methods.ucdir import SCRATCH, WARM_UP, InstanceParameters, momentum_frame, only
 
 
@@ -45,6 +46,14 @@ def _recipe(p: ProtoNceParameters, shape: PairShape) -> Recipe:
     return momentum_frame(p, terms, clustering, notes)
 
 
+def _space(n: int) -> Space:
+    return {
+        "K": cluster_range(n),
+        "tau": log_range(0.05, 0.5),
+        "proto_weight": log_range(0.05, 5.0),
+    }
+
+
 def _paper(dataset: str) -> Mapping[str, ParameterValue]:
     return {"K": 7} if dataset == "domainnet7" else {}
 
@@ -59,5 +68,7 @@ register_method(
             "paper": _paper,
             "scratch": lambda dataset: {**_paper(dataset), **only(ProtoNceParameters, SCRATCH)},
         },
+        space=_space,
+        first=first_clusters(officehome=65, domainnet7=7),
     )
 )

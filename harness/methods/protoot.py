@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.arguments import one_of
 from harness.methods.recipe import (
     BankRule,
     ClusteringPlan,
@@ -19,8 +20,8 @@ from harness.methods.recipe import (
     StepRamp,
 )
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
+from harness.methods.space import Space, cluster_range, first_clusters, log_range
 from harness.methods.ucdir import SCRATCH
-from losses.arguments import one_of
 
 CROSS_START = 100 / 200
 
@@ -94,6 +95,15 @@ def _recipe(p: ProtoOtParameters, shape: PairShape) -> Recipe:
     )
 
 
+def _space(n: int) -> Space:
+    return {
+        "K": cluster_range(n),
+        "tau": log_range(0.05, 0.5),
+        "epsilon": log_range(0.02, 0.5),
+        "cross_weight": log_range(0.001, 1.0),
+    }
+
+
 def _paper(dataset: str) -> Mapping[str, ParameterValue]:
     return {"K": 7} if dataset == "domainnet7" else {}
 
@@ -108,5 +118,7 @@ register_method(
             "paper": _paper,
             "scratch": lambda dataset: {**_paper(dataset), **SCRATCH},
         },
+        space=_space,
+        first=first_clusters(officehome=65, domainnet7=7),
     )
 )

@@ -1,4 +1,7 @@
-"""The methods by name. A file of this folder adds its methods with :func:`register_method`."""
+"""What a method is, and the methods by name.
+
+A file of this folder, or a plug-in, adds a method with one call of :func:`register_method`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -7,6 +10,8 @@ from typing import Any, get_type_hints
 from harness.config import ParameterValue
 from harness.errors import UsageError, nearest
 from harness.methods.recipe import Recipe
+from harness.methods.space import Ranges
+from harness.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class PairShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method: its parameters, its recipe and its presets.
+    """A method: its parameters, its recipe, its presets and its search space.
 
     Attributes:
         name: as given to ``--method``.
@@ -40,6 +45,11 @@ class Method:
         recipe: from parameters and sizes to the recipe.
         presets: for ``paper`` and ``scratch`` a function from the data set's name to the
             parameter values that differ from the defaults.
+        space: from the image count of the smallest domain to the ranges that are searched; they
+            come from that count alone.
+        first: searched values that a search begins with in place of those of the preset
+            ``paper``, from the data set's name and that count: a K for data sets that the paper
+            does not cover.
         trains: False for a method that only scores the initial weights.
     """
 
@@ -48,7 +58,14 @@ class Method:
     parameters: type[Any]
     recipe: Callable[[Any, PairShape], Recipe]
     presets: Mapping[str, Callable[[str], Mapping[str, ParameterValue]]]
+    space: Ranges = lambda n: {}
+    first: Callable[[str, int], Mapping[str, ParameterValue]] = lambda dataset, n: {}
     trains: bool = True
+
+    @property
+    def defined_by(self) -> Callable[[Any, PairShape], Recipe]:
+        """What the registry tells one method from another by."""
+        return self.recipe
 
     def parameter_types(self) -> dict[str, type]:
         """Names and types of the parameters."""
@@ -77,29 +94,36 @@ class Method:
                 values[name] = types[name](value)
         return values
 
+    def paper_point(self, dataset: str, n: int) -> dict[str, ParameterValue]:
+        """The searched values of the paper, which a search begins with.
+
+        Args:
+            dataset: name of the data set.
+            n: images of its smallest domain.
+        """
+        paper = {**self.resolve("paper", dataset, {}), **self.first(dataset, n)}
+        return {name: paper[name] for name in self.space(n)}
+
     def build(self, values: Mapping[str, ParameterValue], shape: PairShape) -> Recipe:
         """The recipe of these parameter values."""
         return self.recipe(self.parameters(**values), shape)
 
 
-_METHODS: dict[str, Method] = {}
+METHODS: Registry[Method] = Registry("method")
 
 
 def register_method(method: Method) -> Method:
     """Makes a method known under its name.
 
     Raises:
-        ValueError: the name is taken.
+        UsageError: the name cannot be one, or another method has it.
     """
-    if method.name in _METHODS:
-        raise ValueError(f"the method name '{method.name}' is taken")
-    _METHODS[method.name] = method
-    return method
+    return METHODS.add(method.name, method)
 
 
 def method_names() -> tuple[str, ...]:
     """Registered names, sorted."""
-    return tuple(sorted(_METHODS))
+    return tuple(sorted(METHODS))
 
 
 def get_method(name: str) -> Method:
@@ -108,6 +132,4 @@ def get_method(name: str) -> Method:
     Raises:
         UsageError: there is none.
     """
-    if name not in _METHODS:
-        raise UsageError(f"There is no method named '{name}'. {nearest(name, method_names())}")
-    return _METHODS[name]
+    return METHODS[name]

@@ -21,6 +21,7 @@ from harness.methods.recipe import (
     StepRamp,
 )
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
+from harness.methods.space import Space, cluster_range, first_clusters, log_range
 
 WARM_UP = 20 / 200
 SATURATED = 100 / 200
@@ -180,6 +181,16 @@ def only(parameters: type[Any], values: Mapping[str, ParameterValue]) -> dict[st
     }
 
 
+def _ranges(n: int) -> Space:
+    """K from the image count; tau and the weights around the authors' values, log-uniform."""
+    return {
+        "K": cluster_range(n),
+        "tau": log_range(0.05, 0.5),
+        "lambda_dd": log_range(0.01, 2.0),
+        "lambda_se": log_range(0.05, 4.0),
+    }
+
+
 def _register(
     name: str,
     summary: str,
@@ -187,6 +198,10 @@ def _register(
     terms: Any,
     clusters: bool,
 ) -> None:
+    def space(n: int) -> Space:
+        names = parameters.__dataclass_fields__
+        return {name: values for name, values in _ranges(n).items() if name in names}
+
     def recipe(p: Any, shape: PairShape) -> Recipe:
         return momentum_frame(p, terms(p, shape), _kmeans(p) if clusters else None)
 
@@ -200,6 +215,8 @@ def _register(
                 "paper": lambda dataset: only(parameters, paper_preset(dataset)),
                 "scratch": lambda dataset: only(parameters, {**paper_preset(dataset), **SCRATCH}),
             },
+            space=space,
+            first=first_clusters(officehome=65, domainnet7=7),
         )
     )
 

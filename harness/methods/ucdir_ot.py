@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.methods.recipe import ClusteringPlan, LossTerm, Recipe
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
+from harness.methods.space import Space, cluster_range, first_clusters, log_range
 from harness.methods.ucdir import SCRATCH, InstanceParameters, momentum_frame, only
 
 
@@ -67,6 +68,15 @@ def _recipe(p: UcdirOtParameters, shape: PairShape) -> Recipe:
     return momentum_frame(p, terms, clustering)
 
 
+def _space(n: int) -> Space:
+    return {
+        "K": cluster_range(n),
+        "tau": log_range(0.03, 0.5),
+        "lambda_dd": log_range(0.005, 2.0),
+        "lambda_se": log_range(0.001, 1.0),
+    }
+
+
 def _paper(dataset: str) -> Mapping[str, ParameterValue]:
     return {"K": 7} if dataset == "domainnet7" else {}
 
@@ -81,5 +91,7 @@ register_method(
             "paper": _paper,
             "scratch": lambda dataset: {**_paper(dataset), **only(UcdirOtParameters, SCRATCH)},
         },
+        space=_space,
+        first=first_clusters(officehome=65, domainnet7=7),
     )
 )

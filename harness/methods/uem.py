@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.arguments import one_of
 from harness.errors import UsageError
 from harness.methods.recipe import (
     BankRule,
@@ -20,7 +21,7 @@ from harness.methods.recipe import (
     Stage,
 )
 from harness.methods.registry import Method, PairShape, ParameterValue, register_method
-from losses.arguments import one_of
+from harness.methods.space import Space, log_range
 
 ELBOW = "elbow"
 
@@ -225,6 +226,16 @@ def _paper(dataset: str) -> Mapping[str, ParameterValue]:
     return {}
 
 
+def _ranges(n: int) -> Space:
+    """Tau and the weights around the paper's values. Clusters are estimated, not searched."""
+    return {
+        "tau": log_range(0.03, 0.5),
+        "sel_weight": log_range(0.05, 5.0),
+        "adversarial_weight": log_range(0.01, 5.0),
+        "match_weight": log_range(0.05, 5.0),
+    }
+
+
 def _register(
     name: str,
     summary: str,
@@ -234,6 +245,10 @@ def _register(
     cdsm: tuple[Term, ...] = (_adversarial, _preserving, _match),
     merge: bool = True,
 ) -> None:
+    def space(n: int) -> Space:
+        names = parameters.__dataclass_fields__
+        return {name: values for name, values in _ranges(n).items() if name in names}
+
     register_method(
         Method(
             name=name,
@@ -244,6 +259,7 @@ def _register(
                 "paper": _paper,
                 "scratch": lambda dataset: {**_paper(dataset), **SCRATCH, "classifier_lr": 1e-2},
             },
+            space=space,
         )
     )
 

@@ -17,8 +17,8 @@ from optuna.distributions import (
 from scipy.stats import qmc
 
 from harness.config import ParameterValue
+from harness.methods import Space
 from harness.seeds import derive_seed
-from search_spaces import Space
 
 START_SHARE = 1 / 3
 

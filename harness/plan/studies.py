@@ -31,7 +31,6 @@ from harness.training.views import frame_size
 from harness.validators import validator_names
 from harness.versions import git_commit, versions
 from models.encoder import EncoderSettings, build_encoder, parameter_count
-from search_spaces import search_space
 
 Pair = tuple[str, str]
 
@@ -161,7 +160,6 @@ def _plan(
     ranges: Sequence[str],
 ) -> tuple[StudyPlan, list[str]]:
     defaults = index.spec.defaults
-    declared = search_space(method.name)
     assigned = parse_assignments(options.set, method)
     check_assignments(assigned, smaller)
     weights = options.weights or defaults.weights
@@ -178,12 +176,12 @@ def _plan(
     )
     # Built here once, so that weights that are missing or do not fit stop the run at its start.
     encoder, report = build_encoder(settings, weights, options.seed)
-    usual = declared.space(smallest)
+    usual = method.space(smallest)
     whole = {**usual, **parse_ranges(ranges, method, usual, assigned, smallest)}
     space = {name: held for name, held in whole.items() if name not in assigned}
     known = {
         **method.resolve(preset, source, {}),
-        **declared.paper(source, smallest),
+        **method.paper_point(source, smallest),
     }
     paper = {name: known[name] for name in whole}
     config = StudyConfig(

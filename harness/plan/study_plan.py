@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from harness.config import ParameterValue, StudyConfig, TrialConfig
 from harness.datasets.scenario import pair_slug
-from harness.methods import Method
+from harness.methods import Method, Space
 from harness.plan.start_points import distinct_settings, start_point
 from harness.seeds import derive_seed
-from search_spaces import Space
 
 HALVING = "halving(eta=3)"
 """Name and arguments of the early stopping within a pair (:mod:`harness.search.early_stopping`)."""

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError
+from harness.registry import Registry
 
 BLOCK_IMAGES = 4096
 
@@ -35,30 +36,16 @@ class PairFeatures:
 
 ReadoutRule = Callable[..., tuple[Tensor, Tensor]]
 
-_READOUTS: dict[str, ReadoutRule] = {}
+READOUTS: Registry[ReadoutRule] = Registry("readout")
 
 
 def register_readout(name: str) -> Callable[[ReadoutRule], ReadoutRule]:
-    """Decorator: makes a function from :class:`PairFeatures` and arguments known by name."""
-
-    def register(rule: ReadoutRule) -> ReadoutRule:
-        if name in _READOUTS:
-            raise ValueError(f"the readout '{name}' is taken")
-        _READOUTS[name] = rule
-        return rule
-
-    return register
-
-
-def get_readout(name: str) -> ReadoutRule:
-    """The readout of that name.
+    """Decorator: makes a function from :class:`PairFeatures` and arguments known by name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the name cannot be one, or another function has it.
     """
-    if name not in _READOUTS:
-        raise UsageError(f"There is no readout '{name}'. {nearest(name, sorted(_READOUTS))}")
-    return _READOUTS[name]
+    return READOUTS.decorator(name)
 
 
 @register_readout("embedding")
@@ -158,4 +145,4 @@ def read_out(
     name: str, features: PairFeatures, arguments: Mapping[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """Applies the readout of that name."""
-    return get_readout(name)(features, **arguments)
+    return READOUTS[name](features, **arguments)

@@ -131,6 +131,11 @@ class Validator:
         return self.score(embeddings) if embeddings.is_finite else float("nan")
 
     @property
+    def defined_by(self) -> Callable[[PairEmbeddings], float]:
+        """What the registry tells one validator from another by."""
+        return self.score
+
+    @property
     def summary(self) -> str:
         """One line on what is scored, for ``--list objectives``."""
         return (self.score.__doc__ or self.name).strip().splitlines()[0]

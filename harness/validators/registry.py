@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from harness.errors import UsageError, nearest
+from harness.registry import Registry
 from harness.validators.contract import Direction, PairEmbeddings, Validator
 
-_VALIDATORS: dict[str, Validator] = {}
+VALIDATORS: Registry[Validator] = Registry("validator")
 
 
 def register_validator(
@@ -16,22 +16,18 @@ def register_validator(
     """Decorator: makes a scoring function a validator known under ``name``.
 
     Raises:
-        ValueError: another function holds the name already.
+        UsageError: the name cannot be one, or another function has it.
     """
 
     def register(score: Callable[[PairEmbeddings], float]) -> Validator:
-        held = _VALIDATORS.get(name)
-        if held is not None and _origin(held.score) != _origin(score):
-            raise ValueError(f"the validator name '{name}' is taken by {held.score.__module__}")
-        _VALIDATORS[name] = Validator(name, direction, score)
-        return _VALIDATORS[name]
+        return VALIDATORS.add(name, Validator(name, direction, score))
 
     return register
 
 
 def validator_names() -> tuple[str, ...]:
     """The registered names, sorted."""
-    return tuple(sorted(_VALIDATORS))
+    return tuple(sorted(VALIDATORS))
 
 
 def get_validator(name: str) -> Validator:
@@ -40,9 +36,7 @@ def get_validator(name: str) -> Validator:
     Raises:
         UsageError: there is none.
     """
-    if name not in _VALIDATORS:
-        raise UsageError(f"There is no validator named '{name}'. {nearest(name, _VALIDATORS)}")
-    return _VALIDATORS[name]
+    return VALIDATORS[name]
 
 
 def score_all(embeddings: PairEmbeddings, names: Iterable[str] | None = None) -> dict[str, float]:
@@ -62,7 +56,3 @@ def score_all(embeddings: PairEmbeddings, names: Iterable[str] | None = None) ->
     chosen = [get_validator(name) for name in (validator_names() if names is None else names)]
     with torch.inference_mode():
         return {validator.name: validator(embeddings) for validator in chosen}
-
-
-def _origin(score: Callable[[PairEmbeddings], float]) -> tuple[str, str]:
-    return score.__module__, score.__qualname__

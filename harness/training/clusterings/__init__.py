@@ -1,13 +1,8 @@
-"""Clustering rules; importing this package registers them."""
+"""Clustering rules, one per file; importing this package registers them."""
 
-from harness.training.clusterings import (  # noqa: F401  (imported to register)
-    elbow_merged,
-    many_kmeans,
-    matched_kmeans,
-    per_domain_kmeans,
-    protoot,
-    union_kmeans,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from harness.training.clusterings.contract import (
     CLUSTER_COUNTS,
     NO_CLUSTERINGS,
@@ -17,6 +12,9 @@ from harness.training.clusterings.contract import (
     create_clustering,
     register_clustering,
 )
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "CLUSTER_COUNTS",

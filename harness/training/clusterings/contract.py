@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from harness.errors import UsageError, nearest
+from harness.registry import Registry
 from losses.contract import Clustering
 
 PairClusterings = tuple[tuple[Clustering, ...], tuple[Clustering, ...]]
@@ -47,19 +47,16 @@ class ClusteringRule(Protocol):
 
 RuleClass = TypeVar("RuleClass", bound=type[Any])
 
-_RULES: dict[str, type[Any]] = {}
+CLUSTERINGS: Registry[type[Any]] = Registry("clustering rule")
 
 
 def register_clustering(name: str) -> Callable[[RuleClass], RuleClass]:
-    """Class decorator: makes a rule known under ``name``."""
+    """Class decorator: makes a rule known under ``name``.
 
-    def register(cls: RuleClass) -> RuleClass:
-        if name in _RULES:
-            raise ValueError(f"the clustering rule '{name}' is taken")
-        _RULES[name] = cls
-        return cls
-
-    return register
+    Raises:
+        UsageError: the name cannot be one, or another class has it.
+    """
+    return CLUSTERINGS.decorator(name)
 
 
 def create_clustering(name: str, arguments: Mapping[str, Any]) -> ClusteringRule:
@@ -68,9 +65,7 @@ def create_clustering(name: str, arguments: Mapping[str, Any]) -> ClusteringRule
     Raises:
         UsageError: unknown name.
     """
-    if name not in _RULES:
-        raise UsageError(f"There is no clustering rule '{name}'. {nearest(name, sorted(_RULES))}")
-    rule: ClusteringRule = _RULES[name](**arguments)
+    rule: ClusteringRule = CLUSTERINGS[name](**arguments)
     return rule
 
 

@@ -13,7 +13,7 @@ from harness.training.clusterings.contract import PairClusterings, register_clus
 from harness.training.clusterings.merging import merge_prototypes
 from harness.training.kmeans import KMeansResult, candidate_ks, kmeans, knee
 from losses.contract import Clustering
-from losses.dissimilarity import squared_distances
+from losses.parts.dissimilarity import squared_distances
 
 BLOCK_IMAGES = 8192
 ELBOW_ITERATIONS, ELBOW_RESTARTS = 10, 2

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import UsageError
+from harness.training.clusterings.concentration import pcl_density, pcs_density
 from harness.training.clusterings.contract import PairClusterings, register_clustering
 from harness.training.kmeans import kmeans
-from losses.concentration import pcl_density, pcs_density
 from losses.contract import Clustering
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.training.clusterings.contract import PairClusterings, register_clustering
 from harness.training.clusterings.per_domain_kmeans import PerDomainKMeans
-from losses.transport_matching import match_prototypes
+from harness.training.clusterings.transport_matching import match_prototypes
 
 
 @register_clustering("kmeans_matched")

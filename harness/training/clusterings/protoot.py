@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.training.clusterings.contract import PairClusterings, register_clustering
 from harness.training.kmeans import kmeans
 from losses.contract import Clustering
-from losses.marginal_sinkhorn import cluster_marginal, matched_marginal, protoot_step
+from losses.parts.marginal_sinkhorn import cluster_marginal, matched_marginal, protoot_step
 
 LEAST_IMAGES = 1.0
 """Images an empty cluster counts for, so that its prototype keeps a share (``fixed``)."""

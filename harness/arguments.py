@@ -1,4 +1,4 @@
-"""Checks of the arguments a loss is built with."""
+"""Checks of the arguments that losses and recipes are built with."""
 
 import math
 from collections.abc import Collection

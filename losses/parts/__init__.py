@@ -1,0 +1,1 @@
+"""What several losses, or a loss and a clustering rule, have in common."""
