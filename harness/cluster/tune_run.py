@@ -229,9 +229,9 @@ def _check_fits(cpus: int, gpus: float, attached: bool, on_note: Callable[[str],
     A cluster that one attached to may still grow, so there it is a note.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(held.get("CPU", 0) >= cpus and held.get("GPU", 0) >= gpus for held in nodes):
+    if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         return
-    most = {kind: max(held.get(kind, 0) for held in nodes) for kind in ("CPU", "GPU")}
+    most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
     has = f"{most['CPU']:g} processors and {most['GPU']:g} GPUs"
     asked = f"--cpus-per-trial {cpus}" + (f" --gpus-per-trial {gpus:g}" if gpus else "")
     if attached:

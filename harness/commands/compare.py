@@ -58,8 +58,8 @@ def search_options(options: CompareOptions) -> TuneOptions:
             "A comparison takes two methods or more, such as --methods ucdir,protoot; "
             "python -m harness.tune searches with one."
         )
-    held = {item.name: getattr(options, item.name) for item in fields(TuneOptions)}
-    return TuneOptions(**held | {"method": methods})
+    flags = {item.name: getattr(options, item.name) for item in fields(TuneOptions)}
+    return TuneOptions(**flags | {"method": methods})
 
 
 def _summarise(prepared: Prepared) -> list[RenderableType]:
@@ -132,7 +132,7 @@ def with_band(
         if ((row["study_id"], row["pair"]) in banded)
         or (row["study_id"] not in searching and (row["pair"] in curved or not searching))
     ]
-    return kept, {study_id: held for study_id, held in short.items() if held}
+    return kept, {study_id: lacking for study_id, lacking in short.items() if lacking}
 
 
 def band_notes(
@@ -145,7 +145,7 @@ def band_notes(
         records: its ended trials.
         short: of :func:`with_band`.
     """
-    stopped = {held.config.study.study_id for held in records if held.status == "pruned"}
+    stopped = {record.config.study.study_id for record in records if record.status == "pruned"}
     lacking: dict[tuple[str, tuple[Pair, ...]], list[str]] = {}
     for plan in prepared.plans:
         study_id = plan.config.study_id
@@ -246,7 +246,7 @@ def curve_table(
     for query, gallery in directed:
         for study_id in study_ids:
             curves = [by_curve.get((query, gallery, study_id, basis)) for basis in bases]
-            curve = next((held for held in curves if held), None)
+            curve = next((rows for rows in curves if rows), None)
             if curve is None:
                 continue
             picked = (curve[0], curve[(len(curve) + 1) // 2 - 1], curve[-1])

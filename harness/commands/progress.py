@@ -159,13 +159,13 @@ def comparable_rows(
     They agree with it in scenario, backbone, weights, image size and epochs; chance, which knows
     no network, in the scenario alone.
     """
-    own = {name: getattr(study, name) for name in COMPARABLE if name != "protocol"}
-    own["weights"] = study.weights_name
+    question = {name: getattr(study, name) for name in COMPARABLE if name != "protocol"}
+    question["weights"] = study.weights_name
     return [
         row
         for row in rows
         if row["scenario"] == study.scenario
-        and (row["kind"] == "chance" or all(row[name] == own[name] for name in own))
+        and (row["kind"] == "chance" or all(row[name] == question[name] for name in question))
     ]
 
 
@@ -215,8 +215,8 @@ def board_table(
 
 
 def _settings_cell(row: Mapping[str, Any], searched: Sequence[str], per_line: int) -> str:
-    held = [name for name in searched if row.get(name) is not None]
-    parts = [held[i : i + per_line] for i in range(0, len(held), per_line)]
+    given = [name for name in searched if row.get(name) is not None]
+    parts = [given[i : i + per_line] for i in range(0, len(given), per_line)]
     return "\n".join(show_settings(row, names) for names in parts)
 
 

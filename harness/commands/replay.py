@@ -91,7 +91,7 @@ class Replay:
     @property
     def first_difference(self) -> int | None:
         """The first epoch that differs; None if none does."""
-        return next((epoch for epoch, held in sorted(self.differences.items()) if held), None)
+        return next((epoch for epoch, found in sorted(self.differences.items()) if found), None)
 
     @property
     def ended_alike(self) -> bool:
@@ -271,11 +271,11 @@ def _refuse_flags(options: TrainOptions) -> None:
 
 def _source_name(config: TrialConfig, given: str) -> str:
     """The name by which the data set of a trial is opened."""
-    held, folder = config.study.dataset, "folder"
-    source = held if held in dataset_names() and given != folder else folder
+    stored, folder = config.study.dataset, "folder"
+    source = stored if stored in dataset_names() and given != folder else folder
     if given not in (source, TrainOptions().dataset):
         raise UsageError(
-            f"The trial {config.trial_id} belongs to the data set '{held}', not to '{given}'; "
+            f"The trial {config.trial_id} belongs to the data set '{stored}', not to '{given}'; "
             "leave --dataset away."
         )
     return source
@@ -353,11 +353,11 @@ def _open_data(
 
 
 def _refuse_other_images(config: TrialConfig, fingerprint: str, root: Path) -> None:
-    held = config.study.fingerprint
-    if fingerprint != held:
+    stored = config.study.fingerprint
+    if fingerprint != stored:
         raise UsageError(
             f"The images under {root} are not those of the trial {config.trial_id} (fingerprint "
-            f"{fingerprint[:12]}, the trial has {held[:12]}); bring them back, or name their "
+            f"{fingerprint[:12]}, the trial has {stored[:12]}); bring them back, or name their "
             "folder by --data-root."
         )
 
@@ -366,8 +366,8 @@ def _figures(config: TrialConfig, report: EpochRecord) -> dict[str, float]:
     figures = {"objective": report.objective}
     figures |= {f"loss.{name}": value for name, value in report.losses.items()}
     figures |= {f"validator.{name}": value for name, value in report.validators.items()}
-    for prefix, held in (("", report.metrics), ("pooled.", report.pooled_metrics)):
-        for direction, metrics in held.items():
+    for prefix, by_direction in (("", report.metrics), ("pooled.", report.pooled_metrics)):
+        for direction, metrics in by_direction.items():
             way = " → ".join(ends(config.pair, direction))
             figures |= {f"{prefix}{name} {way}": value for name, value in metrics.items()}
     return figures

@@ -58,11 +58,11 @@ def unseal_queries(sealed: str) -> dict[str, QueryScores]:
     Raises:
         ValueError: it is not a sealed text.
     """
-    with np.load(io.BytesIO(base64.b64decode(sealed, validate=True))) as held:
+    with np.load(io.BytesIO(base64.b64decode(sealed, validate=True))) as arrays:
         parts: dict[str, dict[str, NDArray[np.float64]]] = {}
-        for name in held.files:
+        for name in arrays.files:
             way, _, part = name.partition("/")
-            parts.setdefault(way, {})[part] = held[name]
+            parts.setdefault(way, {})[part] = arrays[name]
     return {
         way: QueryScores(
             class_Q=found.pop("class").astype(np.int64),

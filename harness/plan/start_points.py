@@ -36,7 +36,7 @@ def start_point(
     Position 0 is the paper's point; the others are a scrambled Sobol sequence over the space.
     """
     if position == 0:
-        return {name: within(paper[name], held) for name, held in space.items()}
+        return {name: within(paper[name], distribution) for name, distribution in space.items()}
     return sobol_point(position - 1, space, derive_seed(seed, "start points"))
 
 
@@ -45,8 +45,8 @@ def sobol_point(position: int, space: Space, seed: int) -> dict[str, ParameterVa
     sequence = qmc.Sobol(d=len(space), scramble=True, rng=np.random.default_rng(seed))
     unit = sequence.random(2 ** math.ceil(math.log2(position + 2)))[position]
     return {
-        name: at_unit(float(u), held)
-        for u, (name, held) in zip(unit, sorted(space.items()), strict=True)
+        name: at_unit(float(u), distribution)
+        for u, (name, distribution) in zip(unit, sorted(space.items()), strict=True)
     }
 
 
@@ -88,27 +88,27 @@ def at_unit(u: float, distribution: BaseDistribution) -> ParameterValue:
 def setting_at(position: int, space: Space) -> dict[str, ParameterValue]:
     """The setting at ``position``, from 0, of those that a finite space has, in mixed radix."""
     setting: dict[str, ParameterValue] = {}
-    for name, held in sorted(space.items()):
-        count = int(distinct_settings({name: held}))
+    for name, distribution in sorted(space.items()):
+        count = int(distinct_settings({name: distribution}))
         position, place = divmod(position, count)
-        if isinstance(held, CategoricalDistribution):
-            setting[name] = at_unit((place + 0.5) / count, held)
-        elif isinstance(held, IntDistribution | FloatDistribution):
-            setting[name] = held.low + place * (held.step or 0)
+        if isinstance(distribution, CategoricalDistribution):
+            setting[name] = at_unit((place + 0.5) / count, distribution)
+        elif isinstance(distribution, IntDistribution | FloatDistribution):
+            setting[name] = distribution.low + place * (distribution.step or 0)
     return setting
 
 
 def distinct_settings(space: Space) -> float:
     """How many settings a space has; infinite with a continuous range."""
     count = 1.0
-    for held in space.values():
-        if isinstance(held, CategoricalDistribution):
-            count *= len(held.choices)
-        elif isinstance(held, IntDistribution):
-            count *= (held.high - held.low) // (held.step or 1) + 1
-        elif isinstance(held, FloatDistribution) and held.low < held.high:
-            if held.step is None:
+    for distribution in space.values():
+        if isinstance(distribution, CategoricalDistribution):
+            count *= len(distribution.choices)
+        elif isinstance(distribution, IntDistribution):
+            count *= (distribution.high - distribution.low) // (distribution.step or 1) + 1
+        elif isinstance(distribution, FloatDistribution) and distribution.low < distribution.high:
+            if distribution.step is None:
                 return math.inf
             # Optuna has cut the upper end to whole steps; only rounding keeps it from that.
-            count *= round((held.high - held.low) / held.step) + 1
+            count *= round((distribution.high - distribution.low) / distribution.step) + 1
     return count

@@ -178,7 +178,7 @@ def _plan(
     encoder, report = build_encoder(settings, weights, options.seed)
     usual = method.space(smallest)
     whole = {**usual, **parse_ranges(ranges, method, usual, assigned, smallest)}
-    space = {name: held for name, held in whole.items() if name not in assigned}
+    space = {name: distribution for name, distribution in whole.items() if name not in assigned}
     known = {
         **method.resolve(preset, source, {}),
         **method.paper_point(source, smallest),
@@ -251,7 +251,7 @@ def smallest_domain(index: DatasetIndex, scenario: str, scenario_seed: int) -> i
 
 
 def _described(space: Mapping[str, BaseDistribution]) -> dict[str, str]:
-    return {name: distribution_to_json(held) for name, held in space.items()}
+    return {name: distribution_to_json(values) for name, values in space.items()}
 
 
 def parse_assignments(texts: Sequence[str], method: Method) -> dict[str, ParameterValue]:
@@ -288,9 +288,9 @@ def resolve_objective(text: str, ks: Sequence[int], scenario: str) -> str:
     name, _, metric = text.partition(":")
     if name == "oracle":
         metric = metric or f"P@{ks[0]}"
-        known = [held for held in metric_names(ks) if held != "n_valid_queries"]
+        known = [name for name in metric_names(ks) if name != "n_valid_queries"]
         if scenario != "open":
-            known = [held for held in known if held not in OPEN_METRICS]
+            known = [name for name in known if name not in OPEN_METRICS]
             if metric in OPEN_METRICS:
                 raise UsageError(
                     f"Only --scenario open yields '{metric}'; {scenario} yields {', '.join(known)}."
@@ -306,8 +306,8 @@ def resolve_objective(text: str, ks: Sequence[int], scenario: str) -> str:
 
 def default_cache_dir() -> Path:
     """``$HARNESS_CACHE_DIR``, else a folder under the user's cache."""
-    held = os.environ.get("HARNESS_CACHE_DIR")
-    if held:
-        return Path(held)
+    given = os.environ.get("HARNESS_CACHE_DIR")
+    if given:
+        return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "uxretrieval-harness"

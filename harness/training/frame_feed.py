@@ -22,14 +22,14 @@ class FrameFeed:
 
     def __init__(self, frames: tuple[DomainFrames, DomainFrames], device: torch.device) -> None:
         self.device = device
-        self._frames = [held.frames_N3FF for held in frames]
+        self._frames = [domain.frames_N3FF for domain in frames]
         self.resident = device.type != "cuda"
         if device.type == "cuda":
-            size = sum(held.numel() for held in self._frames)
+            size = sum(frames_N3FF.numel() for frames_N3FF in self._frames)
             total = torch.cuda.get_device_properties(device).total_memory
             free = torch.cuda.mem_get_info(device)[0]
             if size < RESIDENT_SHARE * min(total, 4 * free):
-                self._frames = [held.to(device) for held in self._frames]
+                self._frames = [frames_N3FF.to(device) for frames_N3FF in self._frames]
                 self.resident = True
         self._staged: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
@@ -45,15 +45,15 @@ class FrameFeed:
         indices = (index_a_B, index_b_B)
         if self.resident:
             picked = [
-                held.index_select(0, index_B.to(held.device, non_blocking=True))
-                for held, index_B in zip(self._frames, indices, strict=True)
+                frames_N3FF.index_select(0, index_B.to(frames_N3FF.device, non_blocking=True))
+                for frames_N3FF, index_B in zip(self._frames, indices, strict=True)
             ]
             return torch.cat(picked)
         staged_2B3FF = self._buffer(len(index_a_B) + len(index_b_B))
         start = 0
-        for held, index_B in zip(self._frames, indices, strict=True):
+        for frames_N3FF, index_B in zip(self._frames, indices, strict=True):
             stop = start + len(index_B)
-            torch.index_select(held, 0, index_B, out=staged_2B3FF[start:stop])
+            torch.index_select(frames_N3FF, 0, index_B, out=staged_2B3FF[start:stop])
             start = stop
         frames_2B3FF = staged_2B3FF.to(self.device, non_blocking=True)
         self._copied[self._turn].record()

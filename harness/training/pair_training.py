@@ -200,7 +200,10 @@ class PairTraining:
         self.bank_a_ND, self.bank_b_ND = (bank.to(self.device) for bank in state["banks"])
         z_a_ND, z_b_ND = (z_ND.to(self.device) for z_ND in state["embeddings"])
         self.embeddings = (z_a_ND, z_b_ND)
-        a, b = (tuple(held.to(self.device) for held in side) for side in state["clusterings"])
+        a, b = (
+            tuple(clustering.to(self.device) for clustering in side)
+            for side in state["clusterings"]
+        )
         self.clusterings = (a, b)
 
     def _position(self) -> StagePosition:
