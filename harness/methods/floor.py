@@ -58,7 +58,7 @@ def _register(
             stages=(),
             bank=BankRule(rule="ema"),
             momentum_encoder=None,
-            optimiser=OptimiserRule(kind="sgd", lr=0.0),
+            optimiser=OptimiserRule(kind="sgd", lr=1.0),  # moves nothing: there is no stage
             scored="query",
             readout=Readout(
                 rule=rule,
