@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 
 ParameterValue = int | float | str | bool
 
+Pair = tuple[str, str]
+"""First and second domain of a training; in ``partial`` and ``open`` query and gallery."""
+
 Configuration = TypeVar("Configuration")
 
 
@@ -156,7 +159,7 @@ class StudyConfig:
         scenario: ``close``, ``partial`` or ``open``.
         scenario_seed: of the class split.
         method: registered name.
-        method_digest: hash of a loss or method file from outside, or "".
+        method_digest: hash of the source that decides what the method computes.
         backbone: timm name.
         weights: ``random``, ``timm`` or a file; its folder is no part of the identity.
         weights_digest: hash of the weight file, or "".
@@ -238,7 +241,7 @@ class TrialConfig:
     study: StudyConfig
     trial_id: str
     number: int
-    pair: tuple[str, str]
+    pair: Pair
     params: Mapping[str, ParameterValue]
     searched: tuple[str, ...] = ()
     origin: str = "proposed"
@@ -246,6 +249,11 @@ class TrialConfig:
     init_seed: int
     seed: int
     confirms: str = ""
+
+    @property
+    def searched_values(self) -> dict[str, ParameterValue]:
+        """The values that the search proposed."""
+        return {name: self.params[name] for name in self.searched}
 
 
 def plain(value: Any) -> Any:

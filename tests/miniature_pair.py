@@ -9,7 +9,6 @@ from harness.config import StudyConfig, TrialConfig
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import pair_frames, prepare
 from harness.datasets.registry import open_dataset
-from harness.datasets.scenario import Pair
 from harness.methods import PairShape, get_method
 from harness.training.batches import batch_size_for
 from harness.training.pair_training import LoopSettings, PairTraining
@@ -53,7 +52,7 @@ def train_pair(
 ):
     """A training of the method on the pair, not yet begun; one thread, as many run at once."""
     torch.set_num_threads(1)
-    pair = Pair("art", "sketch")
+    pair = ("art", "sketch")
     frames = pair_frames(index, pair, "close", 0, frame_size(IMAGE_SIZE), cache)
     sizes = [len(held) for held in frames]
     recipe = get_method(method).build(

@@ -18,7 +18,6 @@ from harness.datasets import frame_store
 from harness.datasets.decode import decode_frame
 from harness.datasets.frame_store import open_frames, pair_frames, prepare
 from harness.datasets.registry import open_dataset
-from harness.datasets.scenario import Pair
 from harness.errors import UsageError
 
 F = 24
@@ -267,9 +266,9 @@ def test_a_damaged_store_is_named(root, cache):
 
 def test_pair_frames_keep_what_the_scenario_keeps(root, cache):
     index = open_dataset("folder", root, cache)
-    whole = pair_frames(index, Pair("a", "b"), "close", 2024, F, cache)
+    whole = pair_frames(index, ("a", "b"), "close", 2024, F, cache)
     assert [len(frames) for frames in whole] == [6, 6]
-    query, gallery = pair_frames(index, Pair("b", "a"), "partial", 2024, F, cache)
+    query, gallery = pair_frames(index, ("b", "a"), "partial", 2024, F, cache)
     assert (query.domain, len(query), len(gallery)) == ("b", 3, 6)
     twins = [
         (whole[1].frames_N3FF == frame).flatten(1).all(1).nonzero().item()
@@ -277,7 +276,7 @@ def test_pair_frames_keep_what_the_scenario_keeps(root, cache):
     ]
     assert torch.equal(whole[1].size_N2[twins], query.size_N2)
     assert len({index.domain("b").paths[twin].split("/")[1] for twin in twins}) == 1
-    query, gallery = pair_frames(index, Pair("b", "a"), "open", 2024, F, cache)
+    query, gallery = pair_frames(index, ("b", "a"), "open", 2024, F, cache)
     assert (len(query), len(gallery)) == (6, 3)
 
 

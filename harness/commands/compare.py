@@ -18,7 +18,7 @@ from rich.text import Text
 from harness.commands.progress import OPEN_SHOWN
 from harness.commands.search import run_search_command
 from harness.commands.tables import interval_table
-from harness.config import CompareOptions, TuneOptions
+from harness.config import CompareOptions, Pair, TuneOptions
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
 from harness.leaderboard.intervals import FILE as INTERVALS
@@ -35,7 +35,7 @@ from harness.leaderboard.tuning_curves import (
     write_curves,
 )
 from harness.plan.start_points import distinct_settings, start_count
-from harness.plan.studies import Pair, Prepared
+from harness.plan.studies import Prepared
 from harness.plan.study_plan import StudyPlan
 from harness.records import TrialRecord, ends, scored_directions
 

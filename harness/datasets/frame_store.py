@@ -26,6 +26,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from harness.config import Pair
 from harness.datasets.cache_folder import cache_writes, refuse_small_disk, write_json
 from harness.datasets.contract import DatasetIndex, DomainIndex
 from harness.datasets.dataset_index import drop_images
@@ -37,7 +38,7 @@ from harness.datasets.decode import (
     refuse_unreadable,
 )
 from harness.datasets.ordered_pool import map_in_order
-from harness.datasets.scenario import Pair, domain_subset
+from harness.datasets.scenario import domain_subset
 from harness.errors import UsageError
 
 Progress = Callable[[str, int, int], None]
@@ -164,9 +165,9 @@ def pair_frames(
     Raises:
         UsageError: as ``open_frames`` and ``domain_subset``.
     """
-    positions = domain_subset(index, scenario, seed, pair.a, pair.b)
+    positions = domain_subset(index, scenario, seed, *pair)
     selected = []
-    for name, position_N in zip((pair.a, pair.b), positions, strict=True):
+    for name, position_N in zip(pair, positions, strict=True):
         frames = open_frames(index, name, frame_size, cache_dir)
         if len(position_N) < len(frames):
             kept_N = torch.from_numpy(position_N)

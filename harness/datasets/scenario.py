@@ -9,48 +9,17 @@ Shapes: N images of one domain.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.config import Pair
 from harness.datasets.contract import DatasetIndex, DomainIndex
 from harness.datasets.folder_tree import domain_of_folder, fold_name
 from harness.errors import UsageError, nearest
 
 SCENARIOS = ("close", "partial", "open")
-
-COUNTERPART = {"partial": "open", "open": "partial"}
-"""{A half, B full} is trained for ``partial`` A to B and for ``open`` B to A alike."""
-
-
-@dataclass(frozen=True, order=True)
-class Pair:
-    """What one training serves.
-
-    Attributes:
-        a: first domain in canonical order; in ``partial`` and ``open`` the query domain.
-        b: second domain; in ``partial`` and ``open`` the gallery.
-    """
-
-    a: str
-    b: str
-
-    @property
-    def slug(self) -> str:
-        """The pair's name in paths, such as ``Art-Real_World``."""
-        return pair_slug(self.a, self.b)
-
-    def directions(self, scenario: str) -> tuple[tuple[str, str], ...]:
-        """The (query, gallery) domains in which its training is scored.
-
-        Raises:
-            UsageError: unknown scenario.
-        """
-        if _checked(scenario) == "close":
-            return (self.a, self.b), (self.b, self.a)
-        return ((self.a, self.b),)
 
 
 def class_half(classes: Sequence[str], dataset_name: str, seed: int) -> tuple[str, ...]:
@@ -114,19 +83,6 @@ def domain_subset(
     return kept[0], kept[1]
 
 
-def training_order(scenario: str, pair: tuple[str, str]) -> tuple[str, str]:
-    """The two domains as their training holds them: the one that keeps half of the classes first.
-
-    ``partial`` A to B and ``open`` B to A thus are one and the same training, seeds included; it
-    is scored from its first domain to its second for ``partial``, the other way for ``open``.
-
-    Args:
-        scenario: ``close``, ``partial`` or ``open``.
-        pair: the pair; in ``partial`` and ``open`` query and gallery.
-    """
-    return (pair[1], pair[0]) if _checked(scenario) == "open" else pair
-
-
 def resolve_pairs(
     index: DatasetIndex, text: str | None, scenario: str, *, both_ways: bool = True
 ) -> tuple[Pair, ...]:
@@ -149,12 +105,13 @@ def resolve_pairs(
     """
     order = [domain.name for domain in index.domains]
     named = _named_pairs(index, order, text)
-    pairs = []
+    pairs: list[Pair] = []
     for a, b in named:
         if _checked(scenario) == "close":
-            pairs.append(Pair(*sorted((a, b), key=order.index)))
+            first, second = sorted((a, b), key=order.index)
+            pairs.append((first, second))
         else:
-            pairs += [Pair(a, b), Pair(b, a)] if both_ways else [Pair(a, b)]
+            pairs += [(a, b), (b, a)] if both_ways else [(a, b)]
     return tuple(dict.fromkeys(pairs))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config import StudyConfig
+from harness.config import Pair, StudyConfig
 from harness.datasets.contract import DatasetIndex
 from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
@@ -21,8 +21,6 @@ from harness.training.scored_trial import pair_vault
 
 JUDGE_INTERVAL = 30.0
 """Seconds between two writes of ``validators.parquet`` while the search runs: 30 pairs take one."""
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)

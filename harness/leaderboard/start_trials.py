@@ -6,9 +6,9 @@ they alone can be set side by side: ``transfer`` and the judging of validators r
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.config import Pair
 from harness.records import EpochRecord, TrialRecord
 
-Pair = tuple[str, str]
 Setting = tuple[tuple[str, int | float | str | bool], ...]
 
 

@@ -10,9 +10,10 @@ learns nothing the weight of one that does.
 import math
 from collections.abc import Mapping, Sequence
 
+from harness.config import Pair
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.protocols import Pick, is_oracle, oracle_value
-from harness.leaderboard.start_trials import Pair, StartTrials, finished_by_setting
+from harness.leaderboard.start_trials import StartTrials, finished_by_setting
 from harness.records import TrialRecord
 
 TRANSFER = "transfer"

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from harness.config import ParameterValue, StudyConfig, TrainOptions
+from harness.config import Pair, ParameterValue, StudyConfig, TrainOptions
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import open_dataset
@@ -31,8 +31,6 @@ from harness.training.views import frame_size
 from harness.validators import validator_names
 from harness.versions import git_commit, versions
 from models.encoder import EncoderSettings, build_encoder, parameter_count
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +81,7 @@ def prepare_studies(
         options.dataset, options.data_root, cache_dir, skip_unreadable=options.skip_unreadable
     )
     objective = resolve_objective(options.objective, index.spec.ks, options.scenario)
-    pairs = tuple(
-        (pair.a, pair.b)
-        for pair in resolve_pairs(index, options.pairs, options.scenario, both_ways=both_ways)
-    )
+    pairs = resolve_pairs(index, options.pairs, options.scenario, both_ways=both_ways)
     store = ResultsStore(options.out, index.name, index.spec.ks)
     defaults = index.spec.defaults
     image_size = defaults.image_size if options.image_size is None else options.image_size

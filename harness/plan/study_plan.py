@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.config import ParameterValue, StudyConfig, TrialConfig
+from harness.config import Pair, ParameterValue, StudyConfig, TrialConfig
 from harness.datasets.scenario import pair_slug
 from harness.methods import Method, Space
 from harness.plan.start_points import distinct_settings, start_point
@@ -45,7 +45,7 @@ class StudyPlan:
 
     def trial(
         self,
-        pair: tuple[str, str],
+        pair: Pair,
         number: int,
         searched: Mapping[str, ParameterValue],
         *,
@@ -67,7 +67,7 @@ class StudyPlan:
             seed=derive_seed(study.seed, *pair, number, "trial"),
         )
 
-    def on_pair(self, trial: TrialConfig, pair: tuple[str, str]) -> TrialConfig:
+    def on_pair(self, trial: TrialConfig, pair: Pair) -> TrialConfig:
         """The trial of the same settings on another pair."""
         return self.trial(
             pair,
@@ -77,7 +77,7 @@ class StudyPlan:
             is_paper_point=trial.is_paper_point,
         )
 
-    def first_trial(self, pair: tuple[str, str]) -> TrialConfig:
+    def first_trial(self, pair: Pair) -> TrialConfig:
         """The first trial of a search by itself: the paper's values, with what ``--set`` says."""
         point = start_point(0, self.space, self.paper, self.config.seed)
         return self.trial(pair, 0, point, origin="given", is_paper_point=self.covers_paper)

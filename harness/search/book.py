@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config import TrialConfig, from_json, to_json
+from harness.config import Pair, TrialConfig, from_json, to_json
 from harness.datasets.scenario import pair_slug
 from harness.evaluation.vault import unseal
 from harness.leaderboard.store import ResultsStore, replacing
@@ -32,7 +32,7 @@ class PairBook:
         self,
         store: ResultsStore,
         plan: StudyPlan,
-        pair: tuple[str, str],
+        pair: Pair,
         ended: Iterable[TrialRecord] = (),
         *,
         retry_failed: bool = False,

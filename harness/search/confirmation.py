@@ -6,7 +6,7 @@ Confirmations have files of their own and never count towards the search or its 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from harness.config import TrialConfig
+from harness.config import Pair, TrialConfig
 from harness.records import TrialRecord
 from harness.search.book import joined
 from harness.seeds import derive_seed
@@ -92,7 +92,7 @@ class Confirmations:
         self.running.pop(record.config.trial_id, None)
         self.ended[record.config.trial_id] = record
 
-    def fresh(self, study_id: str, pair: tuple[str, str]) -> dict[str, list[TrialRecord]]:
+    def fresh(self, study_id: str, pair: Pair) -> dict[str, list[TrialRecord]]:
         """By trial id of the pick its finished confirmations, once all that are planned ended."""
         unended = {
             config.confirms

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.config import TrialConfig
+from harness.config import Pair, TrialConfig
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.board import BoardContext
@@ -32,8 +32,6 @@ BOARD_INTERVAL = 3.0
 
 BOARD_SHARE = 0.1
 """Largest share of the time that goes into leaderboards while the search runs."""
-
-Pair = tuple[str, str]
 
 
 Scope = PairScope | DatasetScope
@@ -171,11 +169,9 @@ class SearchDriver:
             self._end_confirmation(record)
         else:
             self._book_of(config).end(record)
-            self._scopes[config.study.study_id, config.pair].end(record)
+            scope.end(record)
         self._boards.add(record)
-        self._dirty |= {
-            book.pair for book in self._scopes[config.study.study_id, config.pair].books
-        }
+        self._dirty |= {book.pair for book in scope.books}
         self.ended_now.append(record)
         self.on_end(record)
         if time.monotonic() >= self._boards_due:

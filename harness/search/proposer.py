@@ -12,7 +12,7 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.config import ParameterValue, TrialConfig
+from harness.config import Pair, ParameterValue, TrialConfig
 from harness.plan.samplers import directions, make_sampler
 from harness.plan.start_points import (
     distinct_settings,
@@ -70,7 +70,7 @@ class Proposer:
         """The sampler of the last proposal."""
         return self._study.sampler
 
-    def propose(self, pair: tuple[str, str]) -> TrialConfig | None:
+    def propose(self, pair: Pair) -> TrialConfig | None:
         """The next setting as a trial of a pair; None once the space is exhausted."""
         if self.exhausted:
             return None
@@ -100,7 +100,7 @@ class Proposer:
         is_complete = outcome.state == TrialState.COMPLETE
         self._study.tell(trial, outcome.values if is_complete else None, state=outcome.state)
 
-    def _start(self, pair: tuple[str, str], number: int) -> TrialConfig | None:
+    def _start(self, pair: Pair, number: int) -> TrialConfig | None:
         """The next common start point that was not tried yet, until there are enough of them."""
         plan = self.plan
         starts = sum(origin == "start" for origin in self._origins.values())
@@ -114,7 +114,7 @@ class Proposer:
                 return plan.trial(pair, number, point, origin="start", is_paper_point=is_paper)
         return None
 
-    def _sampled(self, pair: tuple[str, str], number: int) -> TrialConfig | None:
+    def _sampled(self, pair: Pair, number: int) -> TrialConfig | None:
         if self.plan.config.sampler.startswith("qmc("):
             point = self._quasi_random()
             seed = derive_seed(self.plan.config.seed, "qmc", number, "untried")

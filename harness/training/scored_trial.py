@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
-from harness.config import StudyConfig, TrialConfig
+from harness.config import Pair, StudyConfig, TrialConfig
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import pair_frames
-from harness.datasets.scenario import Pair, domain_subset
+from harness.datasets.scenario import domain_subset
 from harness.evaluation.oracle import mean_over_directions
 from harness.evaluation.snapshots import Snapshot, SnapshotKeeper
 from harness.evaluation.vault import LabelVault
@@ -81,7 +81,7 @@ class ScoredTrial:
         self._index = data.index
         frames_a, frames_b = pair_frames(
             data.index,
-            Pair(*config.pair),
+            config.pair,
             study.scenario,
             study.scenario_seed,
             frame_size(study.image_size),
@@ -252,7 +252,7 @@ class ScoredTrial:
         return Snapshot(self.training.epoch, weights, z_a_ND, z_b_ND)
 
 
-def pair_vault(index: DatasetIndex, study: StudyConfig, pair: tuple[str, str]) -> LabelVault:
+def pair_vault(index: DatasetIndex, study: StudyConfig, pair: Pair) -> LabelVault:
     """The labels of a pair after the class split, locked away."""
     subset_a, subset_b = domain_subset(index, study.scenario, study.scenario_seed, *pair)
     return LabelVault.of_pair(
