@@ -12,6 +12,7 @@ test: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 $(VENV)/.installed: pyproject.toml constraints.txt
