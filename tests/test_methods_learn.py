@@ -7,7 +7,6 @@ from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
 from harness.plan.studies import prepare_studies
-from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 EPOCHS = 5
@@ -33,7 +32,7 @@ def mean_average_precision(method, cache):
     """mAP@All, mean over both directions, before and after the training."""
     options = TrainOptions(method=(method,), pairs="clipart-real", epochs=EPOCHS, cache_dir=cache)
     prepared = prepare_studies(options, trials=1, sampler="none")
-    config = first_config(prepared.plans[0], prepared.pairs[0])
+    config = prepared.plans[0].first_trial(prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device("cpu"))
     while not trial.done:
         trial.next_report()

@@ -12,11 +12,9 @@ from harness.config import TrainOptions
 from harness.datasets.contract import DatasetSpec
 from harness.datasets.registry import dataset_names, dataset_spec
 from harness.errors import UsageError
-from harness.methods import PairShape, get_method, method_names
-from harness.plugins import PluginFile, load_plugins, method_digest
-from harness.plan.start_points import start_point
+from harness.methods import PairShape
 from harness.plan.studies import prepare_studies
-from harness.plan.trial_configs import make_trial_config
+from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.testing import DatasetCheckError, check_dataset, check_loss
 from harness.training.scored_trial import ScoredTrial
 from models.encoder import EncoderSettings, build_encoder, save_encoder
@@ -49,15 +47,16 @@ def test_the_documented_example_trains_and_its_hash_is_part_of_the_study(example
         trials=1,
         sampler="none",
     )
-    plan, own = prepared.plans
+    plan, built_in = prepared.plans
     plugin = PluginFile(str(example), example.read_bytes())
     assert prepared.data.plugin == plugin
-    assert plan.config.method_digest == plugin.digest
-    assert own.config.method_digest == ""
-    point = start_point(0, plan.space, plan.paper, 0)
-    config = make_trial_config(
-        plan, prepared.pairs[0], 0, point, origin="given", is_paper_point=True
-    )
+    for planned in (plan, built_in):
+        recipe = planned.method.build(
+            planned.method.resolve("paper", "", {}), PairShape(5000, 5000, 64)
+        )
+        assert planned.config.method_digest == method_digest(planned.method, recipe, plugin)
+    assert plan.config.method_digest != built_in.config.method_digest
+    config = plan.first_trial(prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device("cpu"))
     while not trial.done:
         report = trial.next_report()
@@ -71,15 +70,6 @@ def test_the_documented_loss_conforms(example):
     check_loss("mean_gap")
 
 
-def test_a_built_in_method_has_no_digest():
-    for name in method_names():
-        method = get_method(name)
-        # Other tests of this process may have registered methods from outside.
-        if method.recipe.__module__.startswith("harness.methods."):
-            recipe = method.build(method.resolve("paper", "", {}), PairShape(5000, 5000, 64))
-            assert method_digest(method, recipe, None) == ""
-
-
 def test_a_file_that_fails_or_is_missing_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"none\.py cannot be read"):
         load_plugins(tmp_path / "none.py")
@@ -89,11 +79,23 @@ def test_a_file_that_fails_or_is_missing_is_named(tmp_path):
         load_plugins(bad)
     taken = tmp_path / "taken.py"
     taken.write_text(
+        "from dataclasses import replace\n"
         "from harness.methods import get_method, register_method\n"
-        "register_method(get_method('ucdir'))\n"
+        "register_method(replace(get_method('cds'), name='ucdir'))\n"
     )
-    with pytest.raises(UsageError, match="'ucdir' is taken"):
+    with pytest.raises(UsageError, match=r"taken\.py cannot be used: .*'ucdir' is taken"):
         load_plugins(taken)
+
+
+def test_a_file_that_registers_a_name_with_a_dot_is_refused(tmp_path):
+    dotted = tmp_path / "dotted.py"
+    dotted.write_text(
+        "from dataclasses import replace\n"
+        "from harness.methods import get_method, register_method\n"
+        "register_method(replace(get_method('cds'), name='cds.v2'))\n"
+    )
+    with pytest.raises(UsageError, match=r"method name 'cds\.v2' .* letters, digits, _ and -"):
+        load_plugins(dotted)
 
 
 @pytest.mark.parametrize("name", dataset_names())

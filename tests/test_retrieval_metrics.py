@@ -10,7 +10,9 @@ from torch.overrides import TorchFunctionMode
 
 from harness.errors import UsageError
 from harness.evaluation import retrieval
-from harness.evaluation.chance import chance_metrics, expected_ap, expected_voc_ap
+from harness.evaluation.chance import chance_metrics
+from harness.evaluation.metrics.average_precision import expected_ap
+from harness.evaluation.metrics.voc_average_precision import expected_voc_ap
 from harness.evaluation.retrieval import exact_unit, retrieval_metrics, retrieval_metrics_both
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -4,16 +4,17 @@ Shapes: Q queries, V valid queries, G gallery images, C classes that a query can
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from harness.errors import UsageError
+from harness.evaluation.metrics import METRICS, HitRanks, Metric
 from harness.evaluation.retrieval import Labels
 
-_DRAWS = 200  # random rankings behind each expected envelope
+_DRAWS = 200  # random rankings behind each estimate
 _SEED = 20101  # its own: the chance row of a pair is the same in every study
 
 
@@ -23,9 +24,8 @@ def chance_metrics(
     """Expected metrics of independent, uniformly random rankings, under the usual keys.
 
     A random place is relevant with probability R / G, so P@k has a closed form (micro: weighted
-    by min(k, R)), and so has average precision (``expected_ap``). The VOC-2010 envelope has none
-    that is cheap; its expectation is a seeded Monte Carlo estimate (``expected_voc_ap``), good to
-    a few thousandths of its value.
+    by min(k, R)). The other metrics say what they expect, or are estimated over random rankings
+    drawn with a fixed seed, which is good to a few hundredths of the value.
 
     Args:
         query_label_Q: integer class ids.
@@ -56,59 +56,27 @@ def chance_metrics(
     for k in ks:
         metrics[f"P@{k}"] = mean(share_C, query_count * np.minimum(k, relevant_C))
         metrics[f"P@{k}.query_mean"] = mean(share_C, query_count)
-    ap_C = np.array([expected_ap(int(r), n_gallery) for r in relevant_C])
-    metrics["mAP@All"] = mean(ap_C, query_count)
     sizes, size_of_C = np.unique(relevant_C, return_inverse=True)
-    voc = np.array([expected_voc_ap(int(r), n_gallery) for r in sizes])
-    metrics["mAP@All.voc_class_macro"] = mean(voc[size_of_C], np.ones_like(query_count))
+    for name in METRICS.names():
+        metric = METRICS[name]
+        expected = metric.expected or partial(estimated, metric)
+        value = np.array([expected(int(size), n_gallery) for size in sizes])
+        by_query = metric.averaged_over == "queries"
+        metrics[name] = mean(
+            value[size_of_C], query_count if by_query else np.ones_like(query_count)
+        )
     metrics["n_valid_queries"] = float(n_valid)
     return metrics
 
 
-def expected_ap(n_relevant: int, n_gallery: int) -> float:
-    """Expected non-interpolated average precision of a random ranking, exactly.
-
-    Place i is relevant with probability R / G; given that, each of the i - 1 places before it is
-    relevant with probability (R - 1) / (G - 1). Summed over places, with H the harmonic number of
-    G: (H + (R - 1) / (G - 1) * (G - H)) / G.
-
-    Args:
-        n_relevant: relevant images R, from 1.
-        n_gallery: images of the gallery G, at least R.
-
-    Returns:
-        A value in (0, 1].
-    """
-    if n_relevant == n_gallery:
-        return 1.0
-    harmonic = float((1 / np.arange(1, n_gallery + 1)).sum())
-    before = (n_relevant - 1) / (n_gallery - 1)
-    return (harmonic + before * (n_gallery - harmonic)) / n_gallery
-
-
 @lru_cache(maxsize=1 << 16)
-def expected_voc_ap(n_relevant: int, n_gallery: int, draws: int = _DRAWS) -> float:
-    """Expected VOC-2010 average precision of a random ranking, by Monte Carlo with a fixed seed.
-
-    Each draw contributes the gap between the envelope and the curve it covers; the curve's own
-    mean is known (``expected_ap``), which leaves less to estimate.
-
-    Args:
-        n_relevant: relevant images R, from 1.
-        n_gallery: images of the gallery G, at least R.
-        draws: random rankings.
-
-    Returns:
-        A value in (0, 1].
-    """
-    if n_relevant == n_gallery:
-        return 1.0
+def estimated(metric: Metric, n_relevant: int, n_gallery: int) -> float:
+    """Mean of a metric over random rankings drawn with a fixed seed, a value in [0, 1]."""
     generator = np.random.default_rng([_SEED, n_relevant, n_gallery])
-    nth_R = np.arange(1, n_relevant + 1)
-    gap = 0.0
-    for _ in range(draws):
-        place_R = np.sort(generator.choice(n_gallery, n_relevant, replace=False, shuffle=False))
-        precision_R = nth_R / (place_R + 1)
-        envelope_R = np.maximum.accumulate(precision_R[::-1])
-        gap += float(envelope_R.mean() - precision_R.mean())
-    return expected_ap(n_relevant, n_gallery) + gap / draws
+    rank_DR = 1.0 + np.sort(
+        [
+            generator.choice(n_gallery, n_relevant, replace=False, shuffle=False)
+            for _ in range(_DRAWS)
+        ]
+    )
+    return float(metric.score(HitRanks(rank_DR, np.full(_DRAWS, n_relevant), n_gallery)).mean())

@@ -17,7 +17,7 @@ BLAS library or the device. Similarities nearer than 2^-30 (1e-9) count as equal
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.errors import UsageError
+from harness.evaluation.metrics import METRICS, HitRanks
+from harness.evaluation.metrics.average_precision import AVERAGE_PRECISION
+from harness.evaluation.metrics.contract import Floats, Ints
 
 Labels = Tensor | NDArray[np.integer] | Sequence[int]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _GRID = 2.0**26  # steps per unit of a rounded embedding
 _STEPS = 2.0**30  # steps per unit of cosine
@@ -46,7 +47,7 @@ class RetrievalScores:
 
     Attributes:
         metrics: in percent, NaN where no query is valid: ``P@{k}`` (micro), ``P@{k}.query_mean``,
-            ``mAP@All``, ``mAP@All.voc_class_macro``; and the count ``n_valid_queries``.
+            and those of ``harness.evaluation.metrics``; and the count ``n_valid_queries``.
         ap_Q: average precision of each query in percent, NaN for an invalid query; None unless
             asked for.
         precision_at_Q: for each k the precision among the first min(k, R), in percent, likewise;
@@ -76,9 +77,7 @@ def retrieval_metrics(
     - ``P@{k}``: hits among the first min(k, R), summed over queries, by the sum of min(k, R) (the
       form of the UCDIR authors' code).
     - ``P@{k}.query_mean``: hits among the first min(k, R) by min(k, R), mean over queries.
-    - ``mAP@All``: non-interpolated average precision over the whole ranking, mean over queries.
-    - ``mAP@All.voc_class_macro``: area under the monotone envelope of precision over recall
-      (VOC 2010), mean over the queries of a class, then over classes (the form of CoDA's code).
+    - The metrics of ``harness.evaluation.metrics``, among them ``mAP@All``.
 
     Args:
         query_QD: embeddings of the queries, any length and float type; a zero row has similarity 0.
@@ -235,7 +234,8 @@ def _score(
     """
     n_queries, n_valid = len(label.code_Q), len(label.order_V)
     on_host, n_gallery = device.type == "cpu", max(1, len(label.code_G))
-    ap_Q, voc_Q, hits_QK = np.zeros(n_queries), np.zeros(n_queries), np.zeros((n_queries, len(ks)))
+    metrics = [METRICS[name] for name in METRICS.names()]
+    value_MQ, hits_QK = np.zeros((len(metrics), n_queries)), np.zeros((n_queries, len(ks)))
     cut_QK = np.minimum(np.asarray(ks, dtype=np.int64), label.relevant_Q[:, None])
 
     def score_rows(start: int, far_BG: Tensor) -> None:
@@ -245,8 +245,11 @@ def _score(
             rank_H = _hit_ranks(far_BG.numpy(), code_B, label.code_G, count_B)
         else:
             rank_H = _hit_ranks_on_device(far_BG, code_B, label.code_G)
-        parts = _from_ranks(rank_H, count_B, cut_QK[query_B])
-        ap_Q[query_B], voc_Q[query_B], hits_QK[query_B] = parts
+        rank_BR = _padded(rank_H, count_B)
+        hits_QK[query_B] = _hits(rank_BR, cut_QK[query_B])
+        ranks = HitRanks(rank_BR, count_B, len(label.code_G))
+        for value_Q, metric in zip(value_MQ, metrics, strict=True):
+            value_Q[query_B] = metric.score(ranks)
 
     def score_block(start: int) -> None:
         far_BG = far_rows(start, min(start + block_rows, n_valid))
@@ -259,7 +262,8 @@ def _score(
     block_rows = block or max(1, min(_BLOCK_ELEMENTS // n_gallery, even_rows))
     sort_rows = max(1, _SORT_ELEMENTS // n_gallery) if on_host else block_rows
     _for_each(score_block, range(0, n_valid, block_rows), threads)
-    return _summary(label, ks, ap_Q, voc_Q, hits_QK, cut_QK, per_query)
+    value_by_name = dict(zip(METRICS.names(), value_MQ, strict=True))
+    return _summary(label, ks, value_by_name, hits_QK, cut_QK, per_query)
 
 
 def _for_each(act: Callable[[int], None], items: Iterable[int], threads: int) -> None:
@@ -318,35 +322,25 @@ def _hit_ranks_on_device(
     return relevant_BG.nonzero()[:, 1].cpu().numpy() + 1
 
 
-def _from_ranks(rank_H: Ints, count_B: Ints, cut_BK: Ints) -> tuple[Floats, Floats, Floats]:
-    """Average precision, its VOC-2010 form (both in [0, 1]) and hits among the first ``cut_BK``."""
+def _padded(rank_H: Ints, count_B: Ints) -> Floats:
+    """The ranks with a row for each query, infinite beyond its own (B, R)."""
     nth_R = np.arange(count_B.max())
     first_B = np.cumsum(count_B) - count_B
     index_BR = np.minimum(first_B[:, None] + nth_R, len(rank_H) - 1)
-    rank_BR = np.where(nth_R < count_B[:, None], rank_H[index_BR], np.inf)
-    precision_BR = (nth_R + 1) / rank_BR
-    envelope_BR = np.maximum.accumulate(precision_BR[:, ::-1], axis=1)
-    # Sums over the hits without the padding: a query scores alike, to the bit, in any block.
-    start_B = np.arange(len(count_B)) * len(nth_R)
-    sum_B = _sums(precision_BR, start_B, start_B + count_B)
-    voc_sum_B = _sums(envelope_BR, start_B + len(nth_R) - count_B, start_B + len(nth_R))
+    return np.where(nth_R < count_B[:, None], rank_H[index_BR], np.inf)
+
+
+def _hits(rank_BR: Floats, cut_BK: Ints) -> Floats:
+    """Relevant images among the first ``cut_BK`` (B, K)."""
     head_BR = rank_BR[:, : cut_BK.max(initial=0)]
-    hits_BK = (head_BR[:, :, None] <= cut_BK[:, None, :]).sum(axis=1, dtype=np.float64)
-    return sum_B / count_B, voc_sum_B / count_B, hits_BK
-
-
-def _sums(value_BR: Floats, start_B: Ints, stop_B: Ints) -> Floats:
-    """Sums over stretches of the flattened values, one stretch a row."""
-    bounds = np.stack([start_B, stop_B], axis=1).ravel()[:-1]  # the last stretch ends by itself
-    tail = value_BR.ravel()[: stop_B[-1]]
-    return np.add.reduceat(tail, bounds)[::2]
+    hits_BK: Floats = (head_BR[:, :, None] <= cut_BK[:, None, :]).sum(axis=1, dtype=np.float64)
+    return hits_BK
 
 
 def _summary(
     label: _DirectionLabels,
     ks: Sequence[int],
-    ap_Q: Floats,
-    voc_Q: Floats,
+    value_by_name: Mapping[str, Floats],
     hits_QK: Floats,
     cut_QK: Ints,
     per_query: bool,
@@ -360,17 +354,25 @@ def _summary(
     for column, k in enumerate(ks):
         metrics[f"P@{k}"] = _percent(hits_QK[:, column].sum(), cut_QK[:, column].sum())
         metrics[f"P@{k}.query_mean"] = _percent(precision_QK[valid_Q, column].sum(), n_valid)
-    metrics["mAP@All"] = _percent(ap_Q[valid_Q].sum(), n_valid)
-    queries_C = np.bincount(label.code_Q[valid_Q])
-    voc_sum_C = np.bincount(label.code_Q[valid_Q], voc_Q[valid_Q])
-    present = queries_C > 0
-    voc_C = voc_sum_C[present] / queries_C[present]
-    metrics["mAP@All.voc_class_macro"] = _percent(voc_C.sum(), len(voc_C))
+    for name, value_Q in value_by_name.items():
+        if METRICS[name].averaged_over == "queries":
+            metrics[name] = _percent(value_Q[valid_Q].sum(), n_valid)
+        else:
+            metrics[name] = _class_macro(value_Q[valid_Q], label.code_Q[valid_Q])
     metrics["n_valid_queries"] = float(n_valid)
     if not per_query:
         return RetrievalScores(metrics)
     precision_at_Q = {k: 100 * precision_QK[:, column] for column, k in enumerate(ks)}
-    return RetrievalScores(metrics, np.where(valid_Q, 100 * ap_Q, np.nan), precision_at_Q)
+    ap_Q = np.where(valid_Q, 100 * value_by_name[AVERAGE_PRECISION], np.nan)
+    return RetrievalScores(metrics, ap_Q, precision_at_Q)
+
+
+def _class_macro(value_V: Floats, code_V: NDArray[np.int32]) -> float:
+    """Mean over the queries of each class that has any, then over those classes; percent."""
+    queries_C, sum_C = np.bincount(code_V), np.bincount(code_V, value_V)
+    present = queries_C > 0
+    mean_C = sum_C[present] / queries_C[present]
+    return _percent(mean_C.sum(), len(mean_C))
 
 
 def _percent(total: float, count: float) -> float:

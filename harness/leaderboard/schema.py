@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from harness.evaluation.metrics import METRICS
 from harness.methods import PairShape, get_method, method_names
 from harness.training.clusterings import CLUSTER_COUNTS
-from harness.validators import validator_names
+from harness.validators import VALIDATORS
 from losses import loss_class
 
 SCHEMA_VERSION = 1
@@ -43,8 +44,7 @@ def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
     """All metrics of a data set, in the order of the columns; percent but ``n_valid_queries``."""
     return (
         *(f"P@{k}" for k in ks),
-        "mAP@All",
-        "mAP@All.voc_class_macro",
+        *METRICS.built_in(),
         *(f"P@{k}.query_mean" for k in ks),
         "n_valid_queries",
         *OPEN_METRICS,
@@ -113,7 +113,7 @@ def trial_schema(ks: Sequence[int]) -> pa.Schema:
             *_reals(metric_names(ks)),
             *_reals(f"pooled.{name}" for name in metric_names(ks)),
             *_reals(["objective_value"]),
-            *_reals(f"validator.{name}" for name in validator_names()),
+            *_reals(f"validator.{name}" for name in sorted(VALIDATORS.built_in())),
             *_reals(loss_columns()),
             *_reals(["seconds"]),
             *_wholes("attempts", "batch_size", "epochs", "image_size"),

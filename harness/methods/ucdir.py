@@ -181,6 +181,9 @@ def only(parameters: type[Any], values: Mapping[str, ParameterValue]) -> dict[st
     }
 
 
+FIRST_CLUSTERS = first_clusters(officehome=65, domainnet7=7)
+
+
 def _ranges(n: int) -> Space:
     """K from the image count; tau and the weights around the authors' values, log-uniform."""
     return {
@@ -216,7 +219,7 @@ def _register(
                 "scratch": lambda dataset: only(parameters, {**paper_preset(dataset), **SCRATCH}),
             },
             space=space,
-            first=first_clusters(officehome=65, domainnet7=7),
+            first=lambda dataset, n: only(parameters, FIRST_CLUSTERS(dataset, n)),
         )
     )
 

@@ -11,6 +11,7 @@ for _module in iter_modules(__path__):
 
 from harness.validators.contract import PairEmbeddings, Validator  # noqa: E402
 from harness.validators.registry import (  # noqa: E402
+    VALIDATORS,
     get_validator,
     register_validator,
     score_all,
@@ -18,6 +19,7 @@ from harness.validators.registry import (  # noqa: E402
 )
 
 __all__ = [
+    "VALIDATORS",
     "PairEmbeddings",
     "Validator",
     "get_validator",
