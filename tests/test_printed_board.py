@@ -4,21 +4,19 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 from rich.console import Console
 from study_examples import CONTEXT, PAPER, epoch, plan, record, study, toy_index
 
+from harness.commands.compare import _summarise, band_notes, trials_for_band, with_band
+from harness.commands.progress import OPEN_SHOWN, board_metrics, board_table, comparable_rows
+from harness.commands.search import _show_outcome
 from harness.config import TuneOptions
 from harness.leaderboard.board import chance_row, merge_rows, study_rows
 from harness.leaderboard.schema import OPEN_METRICS
 from harness.leaderboard.store import ResultsStore
 from harness.leaderboard.tuning_curves import MIN_TRIALS, study_curves
-from harness.methods import get_method
-from harness.search.comparison_run import _summarise, band_notes, trials_for_band, with_band
-from harness.search.progress import OPEN_SHOWN, board_metrics, board_table, comparable_rows
-from harness.search.run import _show_outcome
-from harness.search.start_points import start_count
-from harness.search.study_notes import study_notes
+from harness.plan.start_points import start_count
 
 PAIR = ("a", "b")
 OPEN = dict(zip(OPEN_METRICS, (61.5, 50.0, 55.75, 42.5, 31.0), strict=True))
@@ -102,7 +100,7 @@ def test_the_run_prints_its_scenario_alone_and_the_file_keeps_all(tmp_path):
         prepared = SimpleNamespace(
             store=store, plans=(plan(scenario=scenario),), pairs=(PAIR,), context=CONTEXT
         )
-        driver = SimpleNamespace(halted=False, searches=[], ended_now=[])
+        driver = SimpleNamespace(halted=False, scopes=[], ended_now=[])
         console = Console(width=140)
         with console.capture() as captured:
             _show_outcome(TuneOptions(scenario=scenario), prepared, driver, console)
@@ -246,17 +244,3 @@ def test_compare_has_curves_of_the_open_set_figures_under_open(tmp_path, scenari
     for metric in OPEN_SHOWN:
         assert (f"{metric} of the trial" in text) == (scenario == "open")
     assert ("61.5 [61.5, 61.5]" in text) == (scenario == "open")
-
-
-def test_one_value_that_never_acts_is_it_and_several_are_them():
-    (said,) = [note for note in study_notes(plan(epochs=1), 100) if "never" in note]
-    assert "within 1 epoch K never acts; more --epochs would let it." in said
-    ucdir = get_method("ucdir")
-    several = dataclasses.replace(
-        plan(epochs=1, method="ucdir"),
-        method=ucdir,
-        space={"lambda_dd": FloatDistribution(0.1, 1.0), "lambda_se": FloatDistribution(0.1, 1.0)},
-        paper={"lambda_dd": 0.5, "lambda_se": 1.0},
-    )
-    (said,) = [note for note in study_notes(several, 100) if "never" in note]
-    assert "lambda_dd, lambda_se never act; more --epochs would let them." in said

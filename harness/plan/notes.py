@@ -1,16 +1,40 @@
 """What a user should know of a study before it starts, one sentence each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from harness.config import ParameterValue
 from harness.methods import Method, PairShape
-from harness.methods.recipe import first_active_epochs
+from harness.methods.recipe import Recipe, first_active_epochs
 from harness.plan.start_points import start_point
 from harness.plan.study_plan import StudyPlan
+from harness.training.batches import batch_size_for, steps_per_epoch
+
+HALF_WAY = 0.5
+"""Share of its way that the scored encoder should go at least."""
 
 
-def study_notes(plan: StudyPlan, smallest: int) -> list[str]:
-    """What differs from the paper, what was cut to the data, what has no effect."""
+def idle_parameters(recipe: Recipe, epochs: int) -> set[str]:
+    """Parameters of stages, clusterings and losses that do not act within these epochs."""
+    declared: set[str] = set()
+    for stage in recipe.stages:
+        if stage.clustering is not None:
+            declared |= set(stage.clustering.parameters)
+        for term in stage.terms:
+            declared |= set(term.parameters)
+    return declared - set(first_active_epochs(recipe, epochs))
+
+
+def study_notes(
+    plan: StudyPlan, smallest: int, sizes: Sequence[tuple[int, int]], idle: Collection[str] = ()
+) -> list[str]:
+    """What differs from the paper, what was cut to the data, what has no effect.
+
+    Args:
+        plan: the study.
+        smallest: images of the smallest domain of the data set.
+        sizes: images of both domains of every pair of the run.
+        idle: parameters that would be searched if they acted in the study's epochs.
+    """
     study, method = plan.config, plan.method
     point = start_point(0, plan.space, plan.paper, study.seed)
     values = method.resolve(study.preset, plan.source, {**plan.fixed, **point})
@@ -30,28 +54,36 @@ def study_notes(plan: StudyPlan, smallest: int) -> list[str]:
             f"{method.name}: the first point is cut to the ranges ({', '.join(cut)}), so there "
             "will be no paper row."
         )
-    active = first_active_epochs(recipe, study.epochs)
-    idle = [
-        name for name in sorted({*plan.space, *plan.fixed}) if _never_acts(name, recipe, active)
-    ]
-    if idle and method.trains:
-        acts, them = ("acts", "it") if len(idle) == 1 else ("act", "them")
-        notes.append(
-            f"{method.name}: within {study.epochs} epoch{'s' if study.epochs > 1 else ''} "
-            f"{', '.join(idle)} never {acts}; "
-            f"more --epochs would let {them}."
-        )
+    fixed = idle_parameters(recipe, study.epochs) & set(plan.config.fixed)
+    for names, consequence in ((fixed, ""), (idle, " and {are} not searched")):
+        if names and method.trains:
+            acts, them, are = ("acts", "it", "is") if len(names) == 1 else ("act", "them", "are")
+            notes.append(
+                f"{method.name}: within {study.epochs} epoch{'s' if study.epochs > 1 else ''} "
+                f"{', '.join(sorted(names))} never {acts}{consequence.format(are=are)}; "
+                f"more --epochs would let {them}."
+            )
+    notes += _momentum_note(plan, recipe, sizes)
     return notes
 
 
-def _never_acts(name: str, recipe: object, active: Mapping[str, int]) -> bool:
-    declared: set[str] = set()
-    for stage in getattr(recipe, "stages", ()):
-        if stage.clustering is not None:
-            declared |= set(stage.clustering.parameters)
-        for term in stage.terms:
-            declared |= set(term.parameters)
-    return name in declared and name not in active
+def _momentum_note(plan: StudyPlan, recipe: Recipe, sizes: Sequence[tuple[int, int]]) -> list[str]:
+    """With momentum m the scored encoder goes 1 - m^S of the way in S steps."""
+    if recipe.momentum_encoder is None or recipe.scored != "momentum" or not plan.method.trains:
+        return []
+    momentum = recipe.momentum_encoder.momentum
+    study = plan.config
+    steps = study.epochs * min(
+        steps_per_epoch(batch_size_for(study.batch_size, *of_pair), *of_pair) for of_pair in sizes
+    )
+    share = 1 - momentum**steps
+    if share >= HALF_WAY:
+        return []
+    return [
+        f"{plan.method.name}: too short to move much: {steps} steps at encoder momentum "
+        f"{momentum:g} take the scored encoder {share:.0%} of its way; give more --epochs, or a "
+        "smaller momentum by --set encoder_momentum=0.9."
+    ]
 
 
 def _other_than_paper(

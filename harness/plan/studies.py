@@ -19,9 +19,10 @@ from harness.leaderboard.board import BoardContext, provenance
 from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
-from harness.plan.notes import study_notes
+from harness.plan.notes import idle_parameters, study_notes
 from harness.plan.ranges import parse_ranges
 from harness.plan.samplers import directions
+from harness.plan.start_points import within
 from harness.plan.study_plan import HALVING, StudyPlan
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.search.option_checks import check_assignments, check_numbers
@@ -97,11 +98,10 @@ def prepare_studies(
         progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
     )
     smallest = smallest_domain(index, options.scenario, options.scenario_seed)
-    check_pairs = [
-        len(positions)
-        for pair in pairs
-        for positions in domain_subset(index, options.scenario, options.scenario_seed, *pair)
-    ]
+    sizes = []
+    for pair in pairs:
+        of_a, of_b = domain_subset(index, options.scenario, options.scenario_seed, *pair)
+        sizes.append((len(of_a), len(of_b)))
     plans, notes = [], list(index.warnings)
     for method in methods:
         plan, said = _plan(
@@ -110,7 +110,7 @@ def prepare_studies(
             index,
             plugin=plugin,
             smallest=smallest,
-            smaller=min(check_pairs),
+            sizes=sizes,
             objective=objective,
             image_size=image_size,
             trials=trials if trials is not None else defaults.trials,
@@ -146,7 +146,7 @@ def _plan(
     *,
     plugin: PluginFile | None,
     smallest: int,
-    smaller: int,
+    sizes: Sequence[tuple[int, int]],
     objective: str,
     image_size: int,
     trials: int,
@@ -156,7 +156,7 @@ def _plan(
 ) -> tuple[StudyPlan, list[str]]:
     defaults = index.spec.defaults
     assigned = parse_assignments(options.set, method)
-    check_assignments(assigned, smaller)
+    check_assignments(assigned, min(map(min, sizes)))
     weights = options.weights or defaults.weights
     backbone = options.backbone or defaults.backbone
     device_type = "cuda" if torch.cuda.is_available() else "cpu"
@@ -173,12 +173,21 @@ def _plan(
     encoder, report = build_encoder(settings, weights, options.seed)
     usual = method.space(smallest)
     whole = {**usual, **parse_ranges(ranges, method, usual, assigned, smallest)}
-    space = {name: distribution for name, distribution in whole.items() if name not in assigned}
     known = {
         **method.resolve(preset, source, {}),
         **method.paper_point(source, smallest),
     }
     paper = {name: known[name] for name in whole}
+    epochs = defaults.epochs if options.epochs is None else options.epochs
+    first = method.build(
+        method.resolve(preset, source, {**paper, **assigned}), PairShape(smallest, smallest, 2)
+    )
+    idle = (idle_parameters(first, epochs) & set(whole)) - set(assigned)
+    space = {
+        name: distribution
+        for name, distribution in whole.items()
+        if name not in assigned and name not in idle
+    }
     config = StudyConfig(
         dataset=index.name,
         fingerprint=index.fingerprint,
@@ -191,7 +200,7 @@ def _plan(
         weights=weights,
         weights_digest="" if weights == "random" else report.digest,
         image_size=image_size,
-        epochs=defaults.epochs if options.epochs is None else options.epochs,
+        epochs=epochs,
         batch_size=defaults.batch_size if options.batch_size is None else options.batch_size,
         precision=choose_precision(
             device_type, cpu_flags(), parameter_count(encoder.backbone), image_size
@@ -212,7 +221,7 @@ def _plan(
         method=method,
         space=space,
         paper=paper,
-        fixed=assigned,
+        fixed={**{name: within(paper[name], whole[name]) for name in idle}, **assigned},
         covers_paper=all(
             value == {**known, **paper}[name] for name, value in assigned.items() if name in known
         ),
@@ -220,7 +229,7 @@ def _plan(
         source=source,
     )
     loaded = [] if weights == "random" else [report.sentence]
-    return plan, [*loaded, *study_notes(plan, smallest)]
+    return plan, [*loaded, *study_notes(plan, smallest, sizes, idle)]
 
 
 def _early_stopping(scope: str, sampler: str) -> str:
