@@ -74,8 +74,8 @@ def _check_names(spec: DatasetSpec) -> None:
     for domain, aliases in spec.aliases.items():
         for alias in aliases:
             _require(spec, bool(fold_name(alias)), f"the alias '{alias}' of {domain} is empty")
-            held = owner.setdefault(fold_name(alias), domain)
-            _require(spec, held == domain, f"the alias '{alias}' means {held} and {domain}")
+            first = owner.setdefault(fold_name(alias), domain)
+            _require(spec, first == domain, f"the alias '{alias}' means {first} and {domain}")
     for count in (spec.expected_counts or {}).values():
         _require(spec, count >= 1, "an expected count is below 1")
 

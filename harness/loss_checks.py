@@ -169,7 +169,7 @@ class _Subject:
     def check_declared_names(self) -> None:
         registered = [name for name in loss_names() if loss_class(name) is self.cls]
         for name in self.cls.recorded:
-            if registered and not name.startswith(tuple(f"{own}." for own in registered)):
+            if registered and not name.startswith(tuple(f"{prefix}." for prefix in registered)):
                 raise self.error(
                     f"declares '{name}' in recorded, which must begin with '{registered[0]}.', so "
                     "that it meets no column of another loss"
@@ -214,8 +214,8 @@ class _Subject:
         if not value.requires_grad:
             raise self.error(f"returns a value without a graph {where}")
         value.backward()
-        own = {n: p for n, p in loss.named_parameters() if p.requires_grad}
-        for name, leaf in {**example.trained, **own}.items():
+        parameters = {n: p for n, p in loss.named_parameters() if p.requires_grad}
+        for name, leaf in {**example.trained, **parameters}.items():
             if leaf.grad is not None and not leaf.grad.isfinite().all():
                 raise self.error(f"has a gradient for {name} that is not finite {where}")
         for name, leaf in example.constant.items():
@@ -225,10 +225,12 @@ class _Subject:
             if not torch.equal(leaf.detach(), before[name]):
                 raise self.error(f"changes {name} in place {where}")
         if situation is _USUAL:
-            self._check_something_is_trained(example, own)
+            self._check_something_is_trained(example, parameters)
 
-    def _check_something_is_trained(self, example: ExampleStep, own: Mapping[str, Tensor]) -> None:
-        for name, parameter in own.items():
+    def _check_something_is_trained(
+        self, example: ExampleStep, parameters: Mapping[str, Tensor]
+    ) -> None:
+        for name, parameter in parameters.items():
             if parameter.numel() and (parameter.grad is None or not parameter.grad.any()):
                 raise self.error(f"has a parameter {name} that receives no gradient")
         for domain in "ab":

@@ -123,10 +123,10 @@ def _first_pair_merged(own_KD: Tensor, other_KD: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _counterpart(own: int, other: int) -> Tensor:
+def _counterpart(prototypes: int, others: int) -> Tensor:
     """Prototype k stands for prototype k of the other domain, as far as both have it."""
-    number_K = torch.arange(own)
-    return torch.where(number_K < other, number_K, -1)
+    number_K = torch.arange(prototypes)
+    return torch.where(number_K < others, number_K, -1)
 
 
 def example_step(situation: Situation, seed: int = 0) -> ExampleStep:
@@ -158,7 +158,7 @@ def example_step(situation: Situation, seed: int = 0) -> ExampleStep:
             values["key_BD"] = None
         if not situation.frozen:
             values["frozen_BD"] = None
-        own = []
+        made = []
         for number, parts in enumerate(clusterings[side]):
             prefix = f"{domain}.clusterings[{number}]"
             merged = _first_pair_merged(parts["proto_KD"], clusterings[other][number]["proto_KD"])
@@ -167,9 +167,9 @@ def example_step(situation: Situation, seed: int = 0) -> ExampleStep:
             counterpart_K = _counterpart(
                 len(parts["proto_KD"]), len(clusterings[other][number]["proto_KD"])
             )
-            own.append(
+            made.append(
                 Clustering(**leaves, merged=MergedPrototypes(**merged), counterpart_K=counterpart_K)
             )
-        return DomainView(**values, clusterings=tuple(own))
+        return DomainView(**values, clusterings=tuple(made))
 
     return ExampleStep(view(0), view(1), trained, constant)

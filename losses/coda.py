@@ -105,9 +105,9 @@ class Coda(Loss):
     def forward(self, a: DomainView, b: DomainView, step: StepContext) -> Tensor:
         """Returns the sum of both terms over both domains, each a mean over the heads."""
         pairs = [
-            (own, other)
-            for own, other in zip(self.classifiers_a, self.classifiers_b, strict=True)
-            if len(own) and len(other)
+            (of_a_KD, of_b_KD)
+            for of_a_KD, of_b_KD in zip(self.classifiers_a, self.classifiers_b, strict=True)
+            if len(of_a_KD) and len(of_b_KD)
         ]
         if not pairs:
             return zero_loss(a, b)

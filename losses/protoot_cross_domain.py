@@ -82,10 +82,10 @@ class ProtoOTCrossDomain(Loss):
             return zero_loss(a, b)
         return self._of_domain(a, b) + self._of_domain(b, a)
 
-    def _of_domain(self, own: DomainView, other: DomainView) -> Tensor:
+    def _of_domain(self, view: DomainView, other: DomainView) -> Tensor:
         official = self.beta_mode == "official"
         prototypes = other.clusterings[-1]
-        marginal_K = (own.clusterings[-1] if official else prototypes).marginal_K
+        marginal_K = (view.clusterings[-1] if official else prototypes).marginal_K
         if marginal_K is None:
             raise UsageError(
                 "The loss 'protoot_cross_domain' needs a clustering rule that computes marginals."
@@ -96,13 +96,13 @@ class ProtoOTCrossDomain(Loss):
                 "use beta_mode=fixed."
             )
         plan_NK = prototype_plan(
-            own.bank_ND.detach(),
+            view.bank_ND.detach(),
             prototypes.proto_KD.detach(),
             marginal_K.detach(),
             self.epsilon,
             self.iterations,
         )
-        target_B = plan_NK[own.index_B].argmax(dim=1)
+        target_B = plan_NK[view.index_B].argmax(dim=1)
         return protoot_cross_domain_loss(
-            own.z_BD, target_B, prototypes.proto_KD, self.tau, rescaled_negatives=official
+            view.z_BD, target_B, prototypes.proto_KD, self.tau, rescaled_negatives=official
         )

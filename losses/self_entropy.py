@@ -52,8 +52,8 @@ class SelfEntropy(Loss):
         """Returns the mean entropy in nats."""
         if not a.clusterings or not b.clusterings:
             return zero_loss(a, b)
-        own, other = [(a, a), (b, b)], [(a, b), (b, a)]
-        pairs = {"both": own + other, "own": own, "other": other}[self.prototypes]
+        same_domain, across = [(a, a), (b, b)], [(a, b), (b, a)]
+        pairs = {"both": same_domain + across, "own": same_domain, "other": across}[self.prototypes]
         return torch.stack(
             [
                 _mean_entropy(image.z_BD, prototype.clusterings, self.temperature)

@@ -16,7 +16,7 @@ class MomentumTwin(nn.Module):
 
     It starts equal to the query encoder and follows it by
     ``theta_k <- m * theta_k + (1 - m) * theta_q``, parameters only: its batch norm statistics
-    are its own, from its own passes in train mode.
+    come from its passes in train mode alone.
 
     Attributes:
         encoder: the copy; its weights have the names of the query encoder's.
@@ -68,10 +68,6 @@ class MomentumTwin(nn.Module):
         order_B = order_B.to(x_B3SS.device, non_blocking=True)
         dealt_BD, _ = self.encoder(x_B3SS.index_select(0, order_B))
         return torch.empty_like(dealt_BD).index_copy_(0, order_B, dealt_BD)
-
-    def embed(self, x_B3SS: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings for scoring, in eval mode: see :meth:`models.encoder.Encoder.embed`."""
-        return self.encoder.embed(x_B3SS)
 
     @torch.no_grad()
     def update(self, query_encoder: Encoder) -> None:

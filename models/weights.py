@@ -164,9 +164,9 @@ def load_weights(file: WeightFile, backbone: nn.Module, head: nn.Module, name: s
     missing = tuple(each for each in expected if each not in found)
     _refuse_bad_fit(file, found, expected, missing, name)
     head_names, head_note = _load_head(file, prefix, head)
-    own = {each: found[each] for each in expected if each in found}
-    backbone.load_state_dict({**backbone.state_dict(), **own})
-    used = set(head_names) | {prefix + each for each in found if each in own}
+    matched = {each: found[each] for each in expected if each in found}
+    backbone.load_state_dict({**backbone.state_dict(), **matched})
+    used = set(head_names) | {prefix + each for each in found if each in matched}
     unexpected = sum(
         1
         for each in file.tensors
@@ -174,14 +174,14 @@ def load_weights(file: WeightFile, backbone: nn.Module, head: nn.Module, name: s
     )
     left = f", {len(missing)} stay random ({_some(missing)})" if missing else ""
     return WeightReport(
-        matched=len(own),
+        matched=len(matched),
         expected=len(expected),
         unexpected=unexpected,
         missing=missing,
         head_loaded=bool(head_names),
         digest=file.digest,
         sentence=(
-            f"{file.path.name}: {len(own)} of {len(expected)} backbone tensors matched{left}; "
+            f"{file.path.name}: {len(matched)} of {len(expected)} backbone tensors matched{left}; "
             f"{unexpected} tensors of the file unused; {head_note}."
         ),
     )

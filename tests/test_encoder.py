@@ -162,7 +162,7 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, backbone):
     assert [file.name for file in tmp_path.iterdir()] == ["pick.safetensors"]
     loaded = load_encoder(path)
     assert not loaded.training
-    z_BD, pooled_BF = twin.embed(images(5, seed=1))
+    z_BD, pooled_BF = twin.encoder.embed(images(5, seed=1))
     loaded_z_BD, loaded_pooled_BF = loaded.embed(images(5, seed=1))
     assert torch.equal(z_BD, loaded_z_BD)
     assert torch.equal(pooled_BF, loaded_pooled_BF)

@@ -145,14 +145,14 @@ def test_a_network_without_batch_norm_takes_any_batch_and_order():
     twin = MomentumTwin(encoder_of("test_vit"))
     x = images(5)
     key_BD = twin(x, torch.tensor([3, 1, 4, 0, 2]))
-    torch.testing.assert_close(key_BD, twin.embed(x)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(key_BD, twin.encoder.embed(x)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_twin_starts_equal_and_has_no_gradient():
     query = encoder_of()
     twin = MomentumTwin(query)
     x = images(4)
-    assert torch.equal(twin.embed(x)[0], query.embed(x)[0])
+    assert torch.equal(twin.encoder.embed(x)[0], query.embed(x)[0])
     assert not any(p.requires_grad for p in twin.parameters())
     assert all(p.requires_grad for p in query.parameters())
     with torch.no_grad():
@@ -183,17 +183,17 @@ def test_running_statistics_are_the_twins_own():
     for name, value in twin.encoder.named_parameters():
         assert torch.equal(value, query.get_parameter(name))
     x = images(4)
-    own, queries = twin.embed(x)[0], query.embed(x)[0]
-    assert (own - queries).abs().max() > 1e-3
+    keys, queries = twin.encoder.embed(x)[0], query.embed(x)[0]
+    assert (keys - queries).abs().max() > 1e-3
     twin.encoder.load_state_dict(query.state_dict())
-    torch.testing.assert_close(twin.embed(x)[0], queries)
+    torch.testing.assert_close(twin.encoder.embed(x)[0], queries)
 
 
 def test_embedding_between_steps_does_not_change_the_keys_mode():
     twin = MomentumTwin(encoder_of())
     x, order_B = images(4), torch.arange(4)
     before = copy.deepcopy(twin)
-    twin.embed(x)
+    twin.encoder.embed(x)
     assert torch.equal(twin(x, order_B), before(x, order_B))
     twin.eval()
     assert torch.equal(twin(x, order_B), before(x, order_B))

@@ -145,11 +145,6 @@ class TestRegistry:
     def test_the_ten_validators_and_their_directions(self):
         assert {name: get_validator(name).direction for name in validator_names()} == DIRECTIONS
 
-    def test_each_says_in_a_line_what_it_is(self):
-        summaries = {get_validator(name).summary for name in validator_names()}
-        assert len(summaries) == len(DIRECTIONS)
-        assert all(summary.endswith(".") and "\n" not in summary for summary in summaries)
-
     def test_unknown_name_gets_the_nearest(self):
         with pytest.raises(UsageError, match="mutual_nn"):
             get_validator("mutual_n")
@@ -357,8 +352,6 @@ class TestAgainstSlowVersions:
         cosine = (a_ND @ b_ND.T).numpy()
         assert found.of_a_N.tolist() == cosine.argmax(1).tolist()
         assert found.of_b_M.tolist() == cosine.argmax(0).tolist()
-        np.testing.assert_allclose(found.cosine_a_N, cosine.max(1), atol=1e-6)
-        np.testing.assert_allclose(found.cosine_b_M, cosine.max(0), atol=1e-6)
 
     def test_partition_agreement(self):
         first = torch.randint(5, (200,), generator=draws(1))

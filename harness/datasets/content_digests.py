@@ -41,9 +41,9 @@ def digest_files(
         def current(path: str) -> _Entry | Unreadable:
             try:
                 stat = (root / path).stat()
-                held = known.get(path)
-                if held is not None and (held[0], held[1]) == (stat.st_size, stat.st_mtime_ns):
-                    return held
+                entry = known.get(path)
+                if entry is not None and entry[:2] == (stat.st_size, stat.st_mtime_ns):
+                    return entry
                 return stat.st_size, stat.st_mtime_ns, content_digest((root / path).read_bytes())
             except OSError as error:
                 return Unreadable(path, error.strerror or str(error))

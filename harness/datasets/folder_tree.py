@@ -21,12 +21,10 @@ class FoundDomain:
     Attributes:
         name: canonical name of the domain.
         images: (class name, path relative to the root with forward slashes).
-        unlisted: class folders that are not in the data set's class list, left out.
     """
 
     name: str
     images: tuple[tuple[str, str], ...]
-    unlisted: tuple[str, ...]
 
 
 def fold_name(name: str) -> str:
@@ -133,17 +131,16 @@ def _scan_domain(name: str, folder: Path, root: Path, spec: DatasetSpec) -> Foun
     if spec.classes is not None:
         listed = {fold_name(class_name): class_name for class_name in spec.classes}
     levels = {fold_name(level) for level in spec.levels}
-    images, unlisted = [], set()
+    images = []
     for class_folder in _class_folders(folder, levels):
         class_name = class_folder.name
         if listed is not None:
             if fold_name(class_name) not in listed:
-                unlisted.add(class_name)
                 continue
             class_name = listed[fold_name(class_name)]
         inside = class_folder.relative_to(root).as_posix()
         images += [(class_name, f"{inside}/{file}") for file in _image_files(class_folder)]
-    return FoundDomain(name, tuple(sorted(images)), tuple(sorted(unlisted)))
+    return FoundDomain(name, tuple(sorted(images)))
 
 
 def _class_folders(folder: Path, levels: set[str]) -> Iterator[Path]:

@@ -75,16 +75,17 @@ def verify(index: DatasetIndex) -> Verification:
     checks, warnings = [], []
     for name in spec.domains or tuple(found):
         images, counts_C = found.get(name, (0, None))
-        held = set() if counts_C is None else {index.classes[c] for c in np.flatnonzero(counts_C)}
+        present = () if counts_C is None else tuple(np.flatnonzero(counts_C))
+        present_classes = {index.classes[c] for c in present}
         check = DomainCheck(
             name=name,
             expected_images=expected_counts.get(name),
             found_images=images,
             expected_classes=None if spec.classes is None else len(spec.classes),
-            found_classes=len(held),
+            found_classes=len(present_classes),
         )
         checks.append(check)
-        missing = [class_name for class_name in spec.classes or () if class_name not in held]
+        missing = [wanted for wanted in spec.classes or () if wanted not in present_classes]
         warnings += _differences(spec.name, check, missing)
     if spec.classes is None:
         warnings += _uneven_classes(index, counts_DC > 0)

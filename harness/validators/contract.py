@@ -134,8 +134,3 @@ class Validator:
     def defined_by(self) -> Callable[[PairEmbeddings], float]:
         """What the registry tells one validator from another by."""
         return self.score
-
-    @property
-    def summary(self) -> str:
-        """One line on what is scored, for ``--list objectives``."""
-        return (self.score.__doc__ or self.name).strip().splitlines()[0]

@@ -18,14 +18,10 @@ class CrossNeighbours:
     Attributes:
         of_a_N: for each image of A the index of its nearest image of B (int64).
         of_b_M: for each image of B the index of its nearest image of A (int64).
-        cosine_a_N: cosine to that neighbour, of each image of A.
-        cosine_b_M: the same of each image of B.
     """
 
     of_a_N: Tensor
     of_b_M: Tensor
-    cosine_a_N: Tensor
-    cosine_b_M: Tensor
 
 
 def cross_neighbours(a_ND: Tensor, b_MD: Tensor) -> CrossNeighbours:
@@ -35,17 +31,15 @@ def cross_neighbours(a_ND: Tensor, b_MD: Tensor) -> CrossNeighbours:
         a_ND: L2-normalised embeddings of A.
         b_MD: L2-normalised embeddings of B.
     """
-    of_a, cosine_a = [], []
+    of_a = []
     cosine_b_M = a_ND.new_full((len(b_MD),), -torch.inf)
     of_b_M = torch.zeros(len(b_MD), dtype=torch.int64, device=b_MD.device)
     for start in range(0, len(a_ND), BLOCK):
         similarity_RM = a_ND[start : start + BLOCK] @ b_MD.T
-        row_best = similarity_RM.max(1)
-        of_a.append(row_best.indices)
-        cosine_a.append(row_best.values)
+        of_a.append(similarity_RM.max(1).indices)
         column_best = similarity_RM.max(0)
         # Strictly greater keeps the lowest index over blocks.
         better_M = column_best.values > cosine_b_M
         cosine_b_M = torch.where(better_M, column_best.values, cosine_b_M)
         of_b_M = torch.where(better_M, column_best.indices + start, of_b_M)
-    return CrossNeighbours(torch.cat(of_a), of_b_M, torch.cat(cosine_a), cosine_b_M)
+    return CrossNeighbours(torch.cat(of_a), of_b_M)

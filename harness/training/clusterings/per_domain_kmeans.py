@@ -13,7 +13,7 @@ from losses.contract import Clustering
 @register_clustering("kmeans")
 @dataclass(frozen=True, kw_only=True)
 class PerDomainKMeans:
-    """K-means with raw centroids for the assignment, normalised afterwards (methods.md 4.1.2).
+    """K-means with raw centroids for the assignment, normalised afterwards.
 
     Attributes:
         k: clusters per domain.

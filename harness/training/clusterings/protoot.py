@@ -83,11 +83,12 @@ class ProtoOTPrototypes:
         marginal_K = cluster_marginal(found.assign_N, self.k, floor)
         if not previous:
             return Clustering(found.proto_KD, found.assign_N, marginal_K=marginal_K)
-        held = previous[-1]
-        proto_KD = held.proto_KD.to(bank_ND.device)
+        in_force = previous[-1]
+        proto_KD = in_force.proto_KD.to(bank_ND.device)
         if fixed:
             marginal_K = matched_marginal(found.centroid_KD, marginal_K, proto_KD)
-        return Clustering(proto_KD, held.assign_N.to(bank_ND.device), marginal_K=marginal_K)
+        assign_N = in_force.assign_N.to(bank_ND.device)
+        return Clustering(proto_KD, assign_N, marginal_K=marginal_K)
 
     def _step(self, bank_ND: Tensor, clusterings: tuple[Clustering, ...]) -> tuple[Clustering, ...]:
         return protoot_step(bank_ND, clusterings[-1], self.epsilon, self.sinkhorn_iterations)
