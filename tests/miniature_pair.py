@@ -54,7 +54,7 @@ def train_pair(
     torch.set_num_threads(1)
     pair = ("art", "sketch")
     frames = pair_frames(index, pair, "close", 0, frame_size(IMAGE_SIZE), cache)
-    sizes = [len(held) for held in frames]
+    sizes = [len(domain) for domain in frames]
     recipe = get_method(method).build(
         first_values(method, **assigned), PairShape(*sizes, batch_size_for(BATCH, *sizes))
     )

@@ -47,8 +47,8 @@ def test_every_rule_gives_unit_prototypes_and_valid_clusters_and_repeats_itself(
     a, b = blobs(AXES, 7, seed=1, spread=0.3), blobs(AXES[:4], 8, seed=2, spread=0.3)
 
     def made():
-        held = create_clustering(rule, arguments)
-        return held.per_step(held.per_epoch(a, b, generators(), NO_CLUSTERINGS), a, b)
+        built = create_clustering(rule, arguments)
+        return built.per_step(built.per_epoch(a, b, generators(), NO_CLUSTERINGS), a, b)
 
     first, second = made(), made()
     for clusterings, again, points in zip(first, second, (a, b)):
@@ -104,8 +104,8 @@ def test_protoot_gives_the_clusterings_before_and_after_each_step():
 def test_protoot_survives_more_prototypes_than_distinct_images():
     a, b = AXES[:3].repeat(4, 1), AXES[:3].repeat(5, 1)
     rule = create_clustering("protoot", {"k": 6})
-    held = rule.per_step(rule.per_epoch(a, b, generators(), NO_CLUSTERINGS), a, b)
-    assert all(c.proto_KD.isfinite().all() for domain in held for c in domain)
+    stepped = rule.per_step(rule.per_epoch(a, b, generators(), NO_CLUSTERINGS), a, b)
+    assert all(c.proto_KD.isfinite().all() for domain in stepped for c in domain)
 
 
 def test_an_unknown_mode_is_refused():
@@ -128,30 +128,30 @@ def test_matched_clusters_are_those_around_the_same_centre():
 def test_union_kmeans_numbers_the_clusters_of_both_domains_alike_and_is_made_once():
     a, b = blobs(AXES, 8), blobs(AXES.flip(0), 6, seed=4)
     rule = create_clustering("kmeans_once_union", {"ks": (6, 3)})
-    held = rule.per_epoch(a, b, generators(), NO_CLUSTERINGS)
-    for of_a, of_b in zip(*held):
+    made = rule.per_epoch(a, b, generators(), NO_CLUSTERINGS)
+    for of_a, of_b in zip(*made):
         assert ((of_a.proto_KD * of_b.proto_KD).sum(1) > 0.9).all()
-    assert rule.per_epoch(b, a, generators(1), held) is held
+    assert rule.per_epoch(b, a, generators(1), made) is made
 
 
 def test_densities_are_those_of_the_method():
     a, b = blobs(AXES, 8, spread=0.2), blobs(AXES, 6, seed=4, spread=0.2)
     pcl = create_clustering("kmeans_many", {"ks": (4, 6), "density": "pcl", "tau": 0.3})
     for clusterings in pcl.per_epoch(a, b, generators(), NO_CLUSTERINGS):
-        for held in clusterings:
-            assert held.density_K.mean().item() == pytest.approx(0.3)
+        for clustering in clusterings:
+            assert clustering.density_K.mean().item() == pytest.approx(0.3)
     pcs = create_clustering("kmeans_many", {"ks": (4,), "density": "pcs"})
-    (held,), _ = pcs.per_epoch(a, b, generators(), NO_CLUSTERINGS)
-    members = [a[held.assign_N == k] for k in range(4)]
+    (of_pcs,), _ = pcs.per_epoch(a, b, generators(), NO_CLUSTERINGS)
+    members = [a[of_pcs.assign_N == k] for k in range(4)]
     expected = [
         max(
             0.05,
-            sum((z - held.proto_KD[k]).norm().item() for z in members[k])
+            sum((z - of_pcs.proto_KD[k]).norm().item() for z in members[k])
             / (len(members[k]) * math.log(len(members[k]) + 10)),
         )
         for k in range(4)
     ]
-    assert held.density_K.tolist() == pytest.approx(expected, rel=1e-4)
+    assert of_pcs.density_K.tolist() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_elbow_finds_the_number_of_clusters_of_each_domain_and_merges_those_in_common():

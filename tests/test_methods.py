@@ -26,7 +26,7 @@ def tiny(tmp_path_factory):
 
 
 def weights_of(training):
-    return {name: held.clone() for name, held in training.encoder.named_parameters()}
+    return {name: value.clone() for name, value in training.encoder.named_parameters()}
 
 
 @pytest.mark.parametrize("preset", ["paper", "scratch"])
@@ -46,7 +46,7 @@ def test_the_recipe_builds_and_every_searched_value_acts(name, preset):
 
 
 def first_in(ranges, paper):
-    return {k: min(max(paper[k], held.low), held.high) for k, held in ranges.items()}
+    return {k: min(max(paper[k], values.low), values.high) for k, values in ranges.items()}
 
 
 @pytest.mark.parametrize("name", ["ucdir", "ucdir_ot", "protoot", "pcs", "protonce"])
@@ -71,7 +71,7 @@ def test_two_epochs_on_a_small_pair(name, tiny):
     assert [p.epochs for p in training.positions] == (
         [2 // len(training.recipe.stages)] * len(training.recipe.stages) if trains else []
     )
-    changed = any(not torch.equal(held, before[k]) for k, held in weights_of(training).items())
+    changed = any(not torch.equal(value, before[k]) for k, value in weights_of(training).items())
     assert changed == trains
     for report in reports:
         assert bool(report) == trains
@@ -105,8 +105,8 @@ def test_uem_freezes_a_copy_at_its_second_stage_and_trains_on(tiny):
     assert training.frozen is None
     end_of_first = weights_of(training)
     report = training.run_epoch()
-    for name, held in training.frozen.named_parameters():
-        assert torch.equal(held, end_of_first[name])
+    for name, value in training.frozen.named_parameters():
+        assert torch.equal(value, end_of_first[name])
     assert {"domain_adversarial", "semantic_preserving", "switchable_neighbour"} <= set(report)
     assert report["domain_adversarial.weighted"] == report["domain_adversarial"]
 

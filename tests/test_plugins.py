@@ -15,18 +15,25 @@ from harness.errors import UsageError
 from harness.methods import PairShape
 from harness.plan.studies import prepare_studies
 from harness.plugins import PluginFile, load_plugins, method_digest
-from harness.testing import DatasetCheckError, check_dataset, check_loss
+from harness.testing import (
+    DatasetCheckError,
+    check_dataset,
+    check_loss,
+    check_method,
+)
 from harness.training.scored_trial import ScoredTrial
+from harness.validators import VALIDATORS
 from models.encoder import EncoderSettings, build_encoder, save_encoder
 
 DOC = Path(__file__).parents[1] / "docs" / "extending.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     """The first example of docs/extending.md."""
     path = tmp_path_factory.mktemp("plugin") / "my_method.py"
-    path.write_text(re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)[0])
+    path.write_text(EXAMPLES[0])
     return path
 
 
@@ -65,9 +72,38 @@ def test_the_documented_example_trains_and_its_hash_is_part_of_the_study(example
     assert changed.study_id != plan.config.study_id
 
 
-def test_the_documented_loss_conforms(example):
+def test_the_documented_loss_and_method_conform(example):
     load_plugins(example)
     check_loss("mean_gap")
+    check_method("mean_gap")
+
+
+def test_a_validator_from_outside_can_be_the_objective(tmp_path):
+    module = tmp_path / "my_validator.py"
+    module.write_text(next(text for text in EXAMPLES if "register_validator" in text))
+    index, cache = write_pair(tmp_path)
+    with VALIDATORS.restored_afterwards():
+        prepared = prepare_studies(
+            TrainOptions(
+                dataset="folder",
+                data_root=index.root,
+                cache_dir=cache,
+                method=("instance",),
+                objective="mean_distance",
+                image_size=32,
+                batch_size=8,
+                epochs=1,
+                out=tmp_path / "out",
+                loss_module=module,
+            ),
+            trials=1,
+            sampler="none",
+        )
+        config = prepared.plans[0].first_trial(prepared.pairs[0])
+        trial = ScoredTrial(config, prepared.data, torch.device("cpu"))
+        while not trial.done:
+            report = trial.next_report()
+    assert report.objective == -report.validators["mean_distance"] < 0
 
 
 def test_a_file_that_fails_or_is_missing_is_named(tmp_path):
@@ -79,7 +115,7 @@ def test_a_file_that_fails_or_is_missing_is_named(tmp_path):
         load_plugins(bad)
     taken = tmp_path / "taken.py"
     taken.write_text(
-        "from dataclasses import replace\n"
+        "from dataclasses import dataclass, replace\n"
         "from harness.methods import get_method, register_method\n"
         "register_method(replace(get_method('cds'), name='ucdir'))\n"
     )
@@ -90,7 +126,7 @@ def test_a_file_that_fails_or_is_missing_is_named(tmp_path):
 def test_a_file_that_registers_a_name_with_a_dot_is_refused(tmp_path):
     dotted = tmp_path / "dotted.py"
     dotted.write_text(
-        "from dataclasses import replace\n"
+        "from dataclasses import dataclass, replace\n"
         "from harness.methods import get_method, register_method\n"
         "register_method(replace(get_method('cds'), name='cds.v2'))\n"
     )

@@ -11,7 +11,7 @@ from harness.training.readouts import PairFeatures, read_out
 def features(n=15, m=21, size=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
     pooled = [torch.rand(count, size, generator=generator) for count in (n, m)]
-    z = [F.normalize(held, dim=1) for held in pooled]
+    z = [F.normalize(pooled_XF, dim=1) for pooled_XF in pooled]
     return PairFeatures(tuple(z), tuple(pooled))
 
 
@@ -19,19 +19,19 @@ def features(n=15, m=21, size=6, seed=0):
 def test_readouts_are_unit_vectors_of_one_size(rule):
     a, b = read_out(rule, features(), {})
     assert a.shape[1] == b.shape[1]
-    for held in (a, b):
-        assert held.dtype == torch.float32
-        torch.testing.assert_close(held.norm(dim=1), torch.ones(len(held)))
+    for domain in (a, b):
+        assert domain.dtype == torch.float32
+        torch.testing.assert_close(domain.norm(dim=1), torch.ones(len(domain)))
 
 
 def test_the_embedding_is_scored_as_it_is():
-    held = features()
-    assert read_out("embedding", held, {}) is held.z
+    given = features()
+    assert read_out("embedding", given, {}) is given.z
 
 
 def test_csls_cosines_rank_both_directions_as_the_definition():
-    held = features()
-    a, b = (F.normalize(pooled.double(), dim=1) for pooled in held.pooled)
+    given = features()
+    a, b = (F.normalize(pooled.double(), dim=1) for pooled in given.pooled)
     cosine = a @ b.T
     scores = [[0.0] * len(b) for _ in a]
     for i in range(len(a)):
@@ -40,7 +40,7 @@ def test_csls_cosines_rank_both_directions_as_the_definition():
             near_j = sorted(cosine[:, j].tolist(), reverse=True)[:4]
             scores[i][j] = 2 * cosine[i, j].item() - sum(near_i) / 4 - sum(near_j) / 4
     expected = torch.tensor(scores)
-    z_a, z_b = read_out("pooled_csls", held, {"neighbours": 4})
+    z_a, z_b = read_out("pooled_csls", given, {"neighbours": 4})
     found = z_a @ z_b.T
     assert torch.equal(found.argsort(1), expected.argsort(1))
     assert torch.equal(found.argsort(0), expected.argsort(0))
@@ -49,9 +49,9 @@ def test_csls_cosines_rank_both_directions_as_the_definition():
 
 def test_whitening_without_shrinkage_makes_the_covariance_the_identity():
     # F.normalize only scales the rows: undo it by the known length of the whitened ones.
-    held = features(n=200, m=150)
-    a, _ = read_out("pooled_whitened", held, {"shrinkage": 1e-6})
-    centred = held.pooled[0] - held.pooled[0].mean(0)
+    given = features(n=200, m=150)
+    a, _ = read_out("pooled_whitened", given, {"shrinkage": 1e-6})
+    centred = given.pooled[0] - given.pooled[0].mean(0)
     inverse = torch.linalg.inv(torch.cov(centred.T.double()))
     length = (centred.double() @ inverse * centred.double()).sum(1).sqrt()
     whitened = a.double() * length[:, None]
@@ -61,19 +61,19 @@ def test_whitening_without_shrinkage_makes_the_covariance_the_identity():
 
 
 def test_full_shrinkage_only_centres():
-    held = features()
+    given = features()
     for one, other in zip(
-        read_out("pooled_whitened", held, {"shrinkage": 1.0}),
-        read_out("pooled_centred", held, {}),
+        read_out("pooled_whitened", given, {"shrinkage": 1.0}),
+        read_out("pooled_centred", given, {}),
     ):
         torch.testing.assert_close(one, other)
 
 
 def test_centring_takes_each_domains_own_mean_off():
-    held = features()
-    moved = PairFeatures(held.z, (held.pooled[0] + 3.0, held.pooled[1] - 2.0))
+    given = features()
+    moved = PairFeatures(given.z, (given.pooled[0] + 3.0, given.pooled[1] - 2.0))
     for one, other in zip(
-        read_out("pooled_centred", held, {}), read_out("pooled_centred", moved, {})
+        read_out("pooled_centred", given, {}), read_out("pooled_centred", moved, {})
     ):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
