@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         load_for_list(options.loss_module)
         show_list(rest.list, console)
         return DONE
-    from harness.search.comparison_run import run_compare_command
+    from harness.commands.compare import run_compare_command
 
     return run_compare_command(options, console)
 

@@ -25,10 +25,10 @@ def main(arguments: Sequence[str]) -> int:
         show_list(rest.list, console)
         return DONE
     if rest.replay is not None:
-        from harness.search.replay import run_replay_command
+        from harness.commands.replay import run_replay_command
 
         return run_replay_command(rest.replay, options, console)
-    from harness.search.one_training import run_train_command
+    from harness.commands.train import run_train_command
 
     return run_train_command(options, console)
 

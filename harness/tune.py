@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         show_list(rest.list, console)
         return DONE
     # Here, because torch takes seconds to import and --help and wrong flags need none of it.
-    from harness.search.run import run_search_command
+    from harness.commands.search import run_search_command
 
     return run_search_command(options, console)
 

@@ -13,7 +13,7 @@ from test_search_driver import SEALED, driver, plan
 
 from harness.config import TrialConfig, from_json
 from harness.search.early_stopping import DESCRIPTION
-from harness.search.ray_run import run_search, tune
+from harness.cluster.tune_run import run_search, tune
 from harness.training.report import EpochReport
 from harness.training.scored_trial import TrialData
 

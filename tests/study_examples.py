@@ -12,8 +12,8 @@ from harness.datasets.shapes import SPEC
 from harness.leaderboard.board import BoardContext
 from harness.methods import get_method
 from harness.records import EpochRecord, TrialRecord
-from harness.search.proposals import StudyPlan
-from harness.search.samplers import describe_sampler
+from harness.search.proposer import StudyPlan
+from harness.plan.samplers import describe_sampler
 
 SPACE = {
     "K": IntDistribution(2, 50, log=True),

@@ -20,15 +20,15 @@ from image_trees import write_tree
 from harness.datasets.frame_store import open_frames
 from harness.datasets.registry import ensure_generated, open_dataset
 from harness.errors import UsageError
-from harness.search.cluster import PACKAGES, connect, package_folder, refusal, shipped_code
-from harness.search.node_probe import NodeView, look, node_notes
+from harness.cluster.connect import PACKAGES, connect, package_folder, refusal, shipped_code
+from harness.cluster.nodes import NodeView, look, node_notes
 
 PROJECT = Path(__file__).resolve().parents[1]
 TOKEN = "0123456789abcdef" * 4
 ATTACH = """
 import sys
 from harness.command_line import run
-from harness.search.cluster import connect
+from harness.cluster.connect import connect
 run(lambda arguments: 0 * connect(*arguments))
 """
 # What a worker sees, and a search whose nodes share no storage.
@@ -37,16 +37,16 @@ import json, sys
 from dataclasses import replace
 from pathlib import Path
 
-from harness.search.cluster import connect  # before ray
+from harness.cluster.connect import connect  # before ray
 import ray
 
 from harness.config import TuneOptions
 from harness.search.driver import SearchDriver
-from harness.search.node_probe import probe_nodes
-from harness.search.ray_run import run_search
-from harness.search.samplers import describe_sampler
-from harness.search.studies import prepare_studies
-from harness.search.trial_process import TrialProcess
+from harness.cluster.nodes import probe_nodes
+from harness.cluster.tune_run import run_search
+from harness.plan.samplers import describe_sampler
+from harness.plan.studies import prepare_studies
+from harness.cluster.trial_process import TrialProcess
 
 
 class WithStorageOfItsNode(TrialProcess):

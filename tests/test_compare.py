@@ -14,10 +14,10 @@ from harness.command_line import parse
 from harness.config import CompareOptions, TuneOptions, plain
 from harness.errors import UsageError
 from harness.leaderboard.tuning_curves import curve_rows
-from harness.search.comparison_run import budget_notes, curve_table, search_options
-from harness.search.run import config_name
-from harness.search.samplers import describe_sampler
-from harness.search.studies import prepare_studies
+from harness.commands.compare import budget_notes, curve_table, search_options
+from harness.commands.search import config_name
+from harness.plan.samplers import describe_sampler
+from harness.plan.studies import prepare_studies
 
 
 def read(*arguments):
@@ -72,8 +72,8 @@ def test_studies_are_those_of_tune_with_the_same_flags(tmp_path, monkeypatch):
         asked.append([(p.config.study_id, p.trials, p.config.epochs) for p in prepared.plans])
         return 0
 
-    monkeypatch.setattr("harness.search.run.run_search_command", prepare_only)
-    monkeypatch.setattr("harness.search.comparison_run.run_search_command", prepare_only)
+    monkeypatch.setattr("harness.commands.search.run_search_command", prepare_only)
+    monkeypatch.setattr("harness.commands.compare.run_search_command", prepare_only)
     compare.main([*flags, "--methods", "cluster,protoot"])
     tune.main([*flags, "--method", "cluster", "--method", "protoot"])
     assert asked[0] == asked[1]

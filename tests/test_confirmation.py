@@ -282,6 +282,6 @@ def test_fresh_seeds_depend_on_study_seed_pick_and_number_alone():
 
 
 def _first(study_plan):
-    from harness.search.pair_search import PairSearch
+    from harness.search.pair_scope import PairSearch
 
     return PairSearch(study_plan, PAIR, [], []).next_config()

@@ -1,23 +1,21 @@
 """``--scope dataset``: every proposal is trained on all pairs and valued over all of them."""
 
-import optuna
 import pandas as pd
 import pytest
+from driven_search import driver, failed, report
+from optuna.trial import TrialState
 from study_examples import plan
-from test_search_driver import ABOUT, SEALED, driver
 
-from harness.search.failure import Failure
-from harness.search.samplers import describe_sampler
-from harness.training.report import EpochReport
+from harness.plan.samplers import describe_sampler
+from harness.search.proposer import Proposer
 
 PAIRS = (("a", "b"), ("b", "a"))
 
 
-def finish(search, config, value, floor=0.0, failed=False):
+def finish(search, config, value, floor=0.0, fails=False):
     for number, objective in enumerate([floor, value, value, value]):
-        report = EpochReport(epoch=number, objective=objective, sealed=SEALED, seconds=0.1)
-        assert not search.report(config.trial_id, [report], ABOUT)
-    search.end(config.trial_id, Failure("E", "no", "", "") if failed else None)
+        assert not search.report(report(config, number, objective))
+    search.end(config, failed(config) if fails else None)
 
 
 def test_a_proposal_has_the_same_settings_on_all_pairs_and_counts_once(tmp_path):
@@ -34,19 +32,23 @@ def test_a_proposal_has_the_same_settings_on_all_pairs_and_counts_once(tmp_path)
     search.store.close()
 
 
-def test_the_value_is_the_mean_gain_over_each_pairs_floor(tmp_path):
+def test_the_value_is_the_mean_gain_over_each_pairs_floor(tmp_path, monkeypatch):
+    heard = []
+    learn = Proposer.learn
+
+    def listen(proposer, config, outcome):
+        heard.append(outcome)
+        learn(proposer, config, outcome)
+
+    monkeypatch.setattr(Proposer, "learn", listen)
     search = driver(tmp_path, plan(2, scope="dataset"), pairs=PAIRS)
-    told = []
-    proposals = search.searches[0]._proposals
-    original = proposals.end
-    proposals.end = lambda number, outcome: (told.append(outcome), original(number, outcome))
     finish(search, search.next_trial(), 0.9, floor=0.8)
-    assert told == []
+    assert heard == []
     finish(search, search.next_trial(), 0.5, floor=0.1)
-    assert told[0].values == (pytest.approx((0.1 + 0.4) / 2),)
+    assert heard[0].values == [pytest.approx((0.1 + 0.4) / 2)]
     finish(search, search.next_trial(), 0.5)
-    finish(search, search.next_trial(), 0.5, failed=True)
-    assert told[1].state == optuna.trial.TrialState.FAIL
+    finish(search, search.next_trial(), 0.5, fails=True)
+    assert [outcome.state for outcome in heard] == [TrialState.COMPLETE, TrialState.FAIL]
     search.store.close()
 
 
@@ -96,10 +98,10 @@ def test_every_sampler_gives_distinct_settings_and_is_a_function_of_the_seed(tmp
 ENDINGS = (".safetensors", ".a.npy", ".b.npy")
 
 
-def test_weights_wait_until_a_proposal_has_ended_on_all_pairs(tmp_path):
-    """Proposal 5 is best over both pairs, but nobody's pick when its first pair ends."""
+def test_weights_wait_in_the_storage_until_the_run_ends(tmp_path):
+    """Setting 5 is best over both pairs, but nobody's pick when its first pair ends."""
     search = driver(tmp_path, plan(6, scope="dataset"), pairs=PAIRS)
-    storage = search._storage
+    storage = tmp_path / "storage"
     for value in (0.9, 0.0, *[0.1] * 8, 0.8, 0.8):
         config = search.next_trial()
         assert (config.origin == "start") == (config.number < 2)
@@ -108,11 +110,29 @@ def test_weights_wait_until_a_proposal_has_ended_on_all_pairs(tmp_path):
         for ending in ENDINGS:
             (folder / f"{config.trial_id}@3{ending}").write_text(config.trial_id)
         finish(search, config, value)
+        assert len(list(folder.iterdir())) == 3
     search.finish()
     search.store.close()
     picked = {path.name for path in (tmp_path / "toy" / "picks").iterdir()}
-    study_id = search.searches[0].plan.config.study_id
+    study_id = search.scopes[0].plan.config.study_id
     for pair in ("a-b", "b-a"):
         assert {f"{study_id}.{pair}.0005@3{ending}" for ending in ENDINGS} <= picked
     assert not any(".0004@" in name for name in picked)
     assert not any(storage.iterdir())
+
+
+def test_an_interrupted_run_keeps_what_it_may_still_pick(tmp_path):
+    search = driver(tmp_path, plan(3))
+    for value in (0.9, 0.1):
+        config = search.next_trial()
+        folder = tmp_path / "storage" / config.trial_id
+        folder.mkdir(parents=True)
+        (folder / f"{config.trial_id}@3.safetensors").write_text(config.trial_id)
+        finish(search, config, value)
+    search.finish()  # with one trial missing
+    search.store.close()
+    assert len(list((tmp_path / "storage").glob("*/*@3.safetensors"))) == 2
+    board = pd.read_parquet(tmp_path / "toy" / "leaderboard").query("kind == 'trained'")
+    for row in board.itertuples():
+        path = tmp_path / "toy" / "picks" / f"{row.trial_id}@{row.epoch}.safetensors"
+        assert path.exists() == (row.epoch == 3)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.config import TrainOptions
-from harness.search.one_training import run_train_command
+from harness.commands.train import run_train_command
 from harness.training import scored_trial
 
 

@@ -10,7 +10,7 @@ from optuna.distributions import distribution_to_json
 from study_examples import PAPER, SPACE, epoch, record, study, toy_index
 
 from harness.leaderboard.store import ResultsStore
-from harness.search.start_points import start_point
+from harness.plan.start_points import start_point
 
 PATH = Path(__file__).parent.parent / "benchmarks" / "recorded_search.py"
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.errors import UsageError
-from harness.search.replay import find_trial_file
+from harness.commands.replay import find_trial_file
 from harness.train import main
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.search import ray_run
+from harness.cluster import tune_run
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from study_examples import PAPER, SPACE
 
-from harness.search.start_points import (
+from harness.plan.start_points import (
     at_unit,
     distinct_settings,
     setting_at,

@@ -15,7 +15,7 @@ from harness.leaderboard.start_trials import StartTrials
 from harness.leaderboard.store import ResultsStore
 from harness.leaderboard.transfer import TransferPicks, donor_pairs, transfer_pick
 from harness.search.driver import SearchDriver
-from harness.search.start_points import start_point
+from harness.plan.start_points import start_point
 from harness.training.report import EpochReport
 
 AB, AC, CD = ("a", "b"), ("a", "c"), ("c", "d")

@@ -23,7 +23,7 @@ from harness.leaderboard.tuning_curves import (
     study_curves,
     write_curves,
 )
-from harness.search.samplers import describe_sampler, sampler_names
+from harness.plan.samplers import describe_sampler, sampler_names
 
 NAN = math.nan
 

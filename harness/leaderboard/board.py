@@ -51,7 +51,7 @@ def study_rows(
     direction: str,
     context: BoardContext,
     transfer: Sequence[Pick] = (),
-    winner: int | None = None,
+    chosen_among: Sequence[TrialRecord] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of one study on one pair in one direction: a row per protocol, and its floors.
 
@@ -60,9 +60,9 @@ def study_rows(
         direction: ``ab`` or ``ba``.
         context: what a row needs beside its trial.
         transfer: picks that other pairs' trials made (:mod:`harness.leaderboard.transfer`).
-        winner: see :func:`harness.leaderboard.protocols.picks`.
+        chosen_among: see :func:`harness.leaderboard.protocols.picks`.
     """
-    chosen = [*picks(trials, context.first_metric, winner), *transfer]
+    chosen = [*picks(trials, context.first_metric, chosen_among), *transfer]
     oracle = next((pick for pick in chosen if pick.protocol == ORACLE), None)
     finished = sum(trial.status == "finished" for trial in trials)
     rows = []

@@ -52,15 +52,17 @@ def best(
 
 
 def picks(
-    trials: Sequence[TrialRecord], first_metric: str, winner: int | None = None
+    trials: Sequence[TrialRecord],
+    first_metric: str,
+    chosen_among: Sequence[TrialRecord] | None = None,
 ) -> list[Pick]:
     """All picks of one study on one pair that can be computed; the others are absent.
 
     Args:
         trials: of one study on one pair, by number.
         first_metric: the data set's first P@k, which ``paper`` and ``oracle`` choose by.
-        winner: under ``--scope dataset`` the number of the proposal whose settings ``last`` and
-            ``label_free`` take, -1 while no proposal has ended; None where each pair decides.
+        chosen_among: the trials that ``last`` and ``label_free`` may take: under ``--scope
+            dataset`` the one of the setting that is best over all pairs; None for all.
     """
     finished = [trial for trial in trials if trial.status == "finished" and trial.last]
     if not finished:
@@ -71,9 +73,10 @@ def picks(
     from_paper = [held for held in every if held[0].config.is_paper_point]
 
     free = every
-    if winner is not None:
-        final = [held for held in final if held[0].config.number == winner]
-        free = [held for held in every if held[0].config.number == winner]
+    if chosen_among is not None:
+        numbers = {trial.config.number for trial in chosen_among}
+        final = [pair for pair in final if pair[0].config.number in numbers]
+        free = [pair for pair in every if pair[0].config.number in numbers]
 
     def by_objective(record: EpochRecord) -> float:
         return record.objective
