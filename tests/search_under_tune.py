@@ -3,18 +3,15 @@
 A process of its own, because Ray stays in the one that started it.
 """
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from study_examples import toy_index
-from test_search_driver import SEALED, driver, plan
+from driven_search import driver, report
+from study_examples import plan, toy_index
 
-from harness.config import TrialConfig, from_json
-from harness.search.early_stopping import DESCRIPTION
 from harness.cluster.tune_run import run_search, tune
-from harness.training.report import EpochReport
+from harness.plan.study_plan import HALVING
 from harness.training.scored_trial import TrialData
 
 EPOCHS, TRIALS = 9, 12
@@ -25,34 +22,19 @@ def objective(params, epoch: int) -> float:
     return 1 / (1 + abs(params["K"] - 20)) + epoch / 1000
 
 
-class MadeUpTrial(tune.Trainable):
-    """A report per step, as the real one sends it, without training."""
-
-    def setup(self, config, **shared) -> None:
-        self.reset_config(config)
-
-    def reset_config(self, new_config) -> bool:
-        self._config = from_json(TrialConfig, new_config["trial"])
-        self._epoch = -1
-        return True
-
-    def step(self):
-        self._epoch += 1
-        value = objective(self._config.params, self._epoch)
-        report = EpochReport(epoch=self._epoch, objective=value, sealed=SEALED, seconds=0.1)
-        return {
-            "done": self._epoch == EPOCHS,
-            "objective": value,
-            "reports": json.dumps([report.to_json()]),
-            "about": json.dumps({"host": "h", "device": "cpu", "batch_size": 16, "notes": []}),
-        }
+def made_up_trial(config, **shared) -> None:
+    """Reports as the real one does, without training."""
+    trial = config["trial"]
+    for epoch in range(EPOCHS + 1):
+        sent = report(trial, epoch, objective(trial.params, epoch))
+        tune.report({"record": sent} | ({"done": True} if epoch == EPOCHS else {}))
 
 
 def main(folder: Path) -> None:
     """Runs the search to its end."""
     search = driver(
         folder,
-        *(plan(TRIALS, epochs=EPOCHS, early_stopping=DESCRIPTION, seed=seed) for seed in (0, 1)),
+        *(plan(TRIALS, epochs=EPOCHS, early_stopping=HALVING, seed=seed) for seed in (0, 1)),
         pairs=(("a", "b"), ("b", "a")),
     )
     run_search(
@@ -62,7 +44,7 @@ def main(folder: Path) -> None:
         cpus_per_trial=1,
         gpus_per_trial=0,
         max_concurrent=1,
-        trainable=MadeUpTrial,
+        trainable=made_up_trial,
     )
     search.finish()
     search.store.close()

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 from image_trees import write_tree
 
+from harness.cluster.connect import PACKAGES, connect, package_folder, refusal, shipped_code
+from harness.cluster.nodes import NodeView, look, node_notes
 from harness.datasets.frame_store import open_frames
 from harness.datasets.registry import ensure_generated, open_dataset
 from harness.errors import UsageError
-from harness.cluster.connect import PACKAGES, connect, package_folder, refusal, shipped_code
-from harness.cluster.nodes import NodeView, look, node_notes
 
 PROJECT = Path(__file__).resolve().parents[1]
 TOKEN = "0123456789abcdef" * 4
@@ -46,13 +46,12 @@ from harness.cluster.nodes import probe_nodes
 from harness.cluster.tune_run import run_search
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
-from harness.cluster.trial_process import TrialProcess
+from harness.cluster.trial_process import train_under_tune
 
 
-class WithStorageOfItsNode(TrialProcess):
-    def setup(self, config, data, run):
-        node = ray.get_runtime_context().get_node_id()
-        super().setup(config, data, replace(run, storage=run.storage / node))
+def with_storage_of_its_node(config, data, run):
+    node = ray.get_runtime_context().get_node_id()
+    train_under_tune(config, data, replace(run, storage=run.storage / node))
 
 
 address, tree, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -93,7 +92,7 @@ run_search(
     max_concurrent=None,
     address=address,
     on_note=notes.append,
-    trainable=WithStorageOfItsNode,
+    trainable=with_storage_of_its_node,
 )
 driver.finish()
 prepared.store.close()

@@ -7,28 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from study_examples import CONTEXT, plan, toy_index
+from driven_search import PAIR, driver, failed, report
+from study_examples import plan
 
 from harness.evaluation.query_scores import unseal_queries
 from harness.evaluation.vault import LabelVault
-from harness.leaderboard.store import ResultsStore
 from harness.records import TrialRecord
-from harness.search.confirmation import ConfirmationQueue, confirmation_of
-from harness.search.driver import SearchDriver
-from harness.search.failure import Failure
+from harness.search.confirmation import Confirmations, confirmation_of
 from harness.training.checkpoint import trial_folder
-from harness.training.report import About, EpochReport
 
-PAIR = ("a", "b")
-ABOUT = About(host="h", device="cpu", batch_size=16, notes=())
 LABELS = np.arange(6) % 2
 VAULT = LabelVault(LABELS, LABELS, (1, 5, 15))
-
-
-def driver(folder, *plans, pairs=(PAIR,), **options):
-    store = ResultsStore(folder, "toy", (1, 5, 15))
-    store.open_for_writing(toy_index())
-    return SearchDriver(plans, pairs, toy_index(), store, folder / "storage", CONTEXT, **options)
 
 
 def embeddings(seed):
@@ -41,23 +30,16 @@ def embeddings(seed):
     )
 
 
-def reports_of(config):
+def finish(search, config):
     """Three epochs; the objective is best after the second, whatever the metrics say."""
-    made = []
     for epoch in range(4):
         z_a_ND, z_b_ND = embeddings(config.seed + epoch)
         value = -abs(config.params["K"] - 20) / 50 + (0.01 if epoch == 2 else 0.0)
-        sealed = VAULT.score(z_a_ND, z_b_ND)
-        made.append(EpochReport(epoch=epoch, objective=value, sealed=sealed, seconds=0.1))
-    return made
-
-
-def finish(search, config):
-    if config.confirms:
-        sealed = {str(e): VAULT.score_queries(*embeddings(config.seed + e)) for e in (1, 2, 3)}
-        search.take_queries(config.trial_id, sealed)
-    search.report(config.trial_id, reports_of(config), ABOUT)
-    return search.end(config.trial_id)
+        sent = report(config, epoch, value, VAULT.score(z_a_ND, z_b_ND))
+        if config.confirms and epoch == 3:
+            sent.queries = {e: VAULT.score_queries(*embeddings(config.seed + e)) for e in (1, 2, 3)}
+        search.report(sent)
+    return search.end(config)
 
 
 def run_all(search, most=1000):
@@ -201,7 +183,7 @@ def test_a_confirmation_waits_for_the_end_of_its_pairs_search_alone(tmp_path):
 def test_without_a_pick_there_is_nothing_to_confirm(tmp_path):
     search = driver(tmp_path, plan(1), confirm=2)
     config = search.next_trial()
-    search.end(config.trial_id, Failure("ValueError", "no", "", ""))
+    search.end(config, failed(config))
     assert search.next_trial() is None
     assert not search.more_to_come
     search.store.close()
@@ -213,7 +195,7 @@ def test_a_failed_confirmation_is_left_out_of_the_mean_and_can_be_tried_again(tm
     for number in range(3):
         config = search.next_trial()
         if number == 1:
-            search.end(config.trial_id, Failure("ValueError", "no", "", ""))
+            search.end(config, failed(config))
         else:
             finish(search, config)
     search.finish()
@@ -270,18 +252,12 @@ def test_sealed_queries_open_to_what_the_metrics_are_made_of():
 
 
 def test_fresh_seeds_depend_on_study_seed_pick_and_number_alone():
-    search_config = next(iter([_first(plan(1))]))
+    search_config = plan(1).first_trial(PAIR)
     one = confirmation_of(search_config, 0)
     assert one == confirmation_of(search_config, 0)
     assert one.seed != confirmation_of(search_config, 1).seed
     other = replace(search_config, study=replace(search_config.study, seed=1))
     assert one.seed != confirmation_of(other, 0).seed
-    queue = ConfirmationQueue(2, [TrialRecord(config=one, status="finished")])
+    queue = Confirmations(2, [TrialRecord(config=one, status="finished")])
     queue.plan([search_config, search_config])
-    assert (queue.missing, queue.planned, queue.ended) == (1, 2, 1)
-
-
-def _first(study_plan):
-    from harness.search.pair_scope import PairSearch
-
-    return PairSearch(study_plan, PAIR, [], []).next_config()
+    assert (list(queue.waiting), queue.done) == ([f"{search_config.trial_id}.seed1"], 1)

@@ -46,7 +46,7 @@ def stored(folder):
     }
 
 
-def test_f14_one_tune_run_holds_many_studies_with_all_states_right(trials, stored):
+def test_one_tune_run_holds_many_studies_with_all_states_right(trials, stored):
     """Two studies on two pairs; each is asked, compared and stopped among its own trials alone."""
     assert len(trials) == 4
     assert set(stored) == {"/".join(key) for key in trials}
@@ -67,7 +67,7 @@ def test_f14_one_tune_run_holds_many_studies_with_all_states_right(trials, store
     assert len(proposed) == 4
 
 
-def test_f2_a_trial_that_tune_stops_is_pruned_with_the_value_it_was_stopped_at(trials, stored):
+def test_a_trial_that_tune_stops_is_pruned_with_the_value_it_was_stopped_at(trials, stored):
     """Tune's own searcher never hears the stopping report and tells COMPLETE with the one before.
 
     Every epoch of these trials has another value, so one report too old is another number.
@@ -82,7 +82,7 @@ def test_f2_a_trial_that_tune_stops_is_pruned_with_the_value_it_was_stopped_at(t
             assert max(trial.intermediate_values) == last[number]
 
 
-def test_f2_common_start_trials_are_never_stopped(folder):
+def test_common_start_trials_are_never_stopped(folder):
     rows = pd.read_parquet(folder / "toy" / "trials")
     starts = rows[rows["number"] < 4]
     assert set(starts["status"]) == {"finished"}

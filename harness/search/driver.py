@@ -174,6 +174,8 @@ class SearchDriver:
         self._dirty |= {book.pair for book in scope.books}
         self.ended_now.append(record)
         self.on_end(record)
+        if record.status == "failed":
+            self._boards.write_ledgers()
         if time.monotonic() >= self._boards_due:
             self.write_boards()
         return record
