@@ -23,11 +23,10 @@ from harness.evaluation.vault import LabelVault
 from harness.leaderboard.board import BoardContext
 from harness.leaderboard.store import ResultsStore
 from harness.methods import get_method
-from harness.search.driver import SearchDriver
-from harness.search.early_stopping import DESCRIPTION
-from harness.search.proposer import StudyPlan
 from harness.plan.samplers import describe_sampler
-from harness.training.report import About, EpochReport
+from harness.plan.study_plan import HALVING, StudyPlan
+from harness.records import EpochRecord, TrialRecord
+from harness.search.driver import SearchDriver
 from harness.validators import validator_names
 
 SPACE = {
@@ -62,7 +61,7 @@ def driver(out: Path, data: DatasetIndex, pairs: list[tuple[str, str]], each: in
         preset="scratch",
         objective="mutual_nn",
         sampler=describe_sampler("tpe"),
-        early_stopping=DESCRIPTION,
+        early_stopping=HALVING,
     )
     plan = StudyPlan(
         config=study,
@@ -97,14 +96,13 @@ class Watch:
 def simulate(search: SearchDriver) -> int:
     """Runs every trial; the number of trials."""
     sealed = LabelVault([0, 1, 0], [1, 0, 1], (1, 5, 15)).chance()
-    about = About(host="h", device="cpu", batch_size=16, notes=(), versions="{}")
     validators = dict.fromkeys(validator_names(), 0.5)
     count = 0
     while (config := search.next_trial()) is not None:
         count += 1
         top = -abs(float(config.params["K"]) - 60) / 100 - abs(float(config.params["tau"]) - 0.1)
         for epoch in range(EPOCHS + 1):
-            report = EpochReport(
+            record = EpochRecord(
                 epoch=epoch,
                 objective=top * EPOCHS / (epoch + 1),
                 losses={"total": 1.0, "instance_contrast": 1.0},
@@ -112,9 +110,10 @@ def simulate(search: SearchDriver) -> int:
                 sealed=sealed,
                 seconds=1.0,
             )
-            if search.report(config.trial_id, [report], about):
+            report = TrialRecord(config=config, epochs={epoch: record}, host="h", device="cpu")
+            if search.report(report):
                 break
-        search.end(config.trial_id)
+        search.end(config)
     search.finish()
     return count
 
@@ -140,7 +139,7 @@ def main() -> None:
         watch = Watch()
         search = driver(out, data, pairs, each)
         search.finish()
-        table.add_row("rebuild from the trial files", *watch.cells(), "5")
+        table.add_row("rebuild from the trial files", *watch.cells(), "10")
         search.store.close()
         watch = Watch()
         pd.read_parquet(out / "simulated" / "leaderboard")

@@ -21,7 +21,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from harness.config import TrainOptions
 from harness.plan.studies import prepare_studies
-from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 NETWORK = {
@@ -79,7 +78,7 @@ def _trial(arguments: argparse.Namespace, out: Path) -> ScoredTrial:
         trials=1,
         sampler="none",
     )
-    config = first_config(prepared.plans[0], prepared.pairs[0])
+    config = prepared.plans[0].first_trial(prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     for _ in range(1 + epochs - arguments.epochs - 3):
         trial.next_report()

@@ -19,7 +19,6 @@ from rich.table import Table
 
 from harness.config import TrainOptions
 from harness.plan.studies import prepare_studies
-from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 WARM_UP = 3
@@ -31,7 +30,7 @@ LONGEST = 900.0
 def _train(options: TrainOptions, together: Barrier) -> None:
     """Trains to the end; all processes begin and end the counted epochs together."""
     prepared = prepare_studies(options, trials=1, sampler="none")
-    config = first_config(prepared.plans[0], prepared.pairs[0])
+    config = prepared.plans[0].first_trial(prepared.pairs[0])
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     for _ in range(WARM_UP):
         trial.next_report()

@@ -23,7 +23,6 @@ from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
 from harness.plan.studies import prepare_studies
-from harness.plan.trial_configs import first_config
 from harness.training.scored_trial import ScoredTrial
 
 METRIC = "mAP@All"
@@ -76,7 +75,7 @@ def measure(options: Sequence[TrainOptions], processes: int, console: Console) -
 def _train(options: TrainOptions) -> tuple[float, float, float]:
     """The metric before and after one training, and its seconds."""
     prepared = prepare_studies(options, trials=1, sampler="none", both_ways=False)
-    config = first_config(prepared.plans[0], prepared.pairs[0])
+    config = prepared.plans[0].first_trial(prepared.pairs[0])
     started = time.perf_counter()
     trial = ScoredTrial(config, prepared.data, torch.device(config.study.device_type))
     while not trial.done:

@@ -7,10 +7,10 @@
 The finished trials of one study are the table: searched values and the label-free objective at the
 last epoch, per pair. Between them the objective is the distance-weighted mean of the nearest
 recorded trials, so that any setting has a value. On this table the project's own search runs as it
-would with real trials (start points, sampler, warm start), over many seeds and in a random order of
-the pairs. Counted are the trials until the objective is 80 % and 95 % of the way from a random
-setting's expectation to the best of the surface; a search that does not get there counts as one
-trial more than it has, so that ratios are underestimates.
+would with real trials (start points, sampler), over many seeds. Counted are the trials until the
+objective is 80 % and 95 % of the way from a random setting's expectation to the best of the surface;
+a search that does not get there counts as one trial more than it has, so that ratios are
+underestimates.
 
 The finer the table (``--sampler random --trials 60`` and more per pair), the less the surface
 between its points is made up.
@@ -22,27 +22,25 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from harness.search.warm_start import WarmStart
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, json_to_distribution
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import qmc
 
-from harness.config import ParameterValue, StudyConfig, from_json, plain
+from harness.config import Pair, ParameterValue, StudyConfig, from_json, plain
+from harness.leaderboard.mirror import frozen_trial
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Space, get_method
 from harness.plan.samplers import describe_sampler
 from harness.plan.start_points import at_unit, start_count
+from harness.plan.study_plan import StudyPlan
 from harness.records import EpochRecord, TrialRecord
-from harness.search.pair_scope import PairSearch
-from harness.search.proposer import StudyPlan
+from harness.search.proposer import Proposer
 
-Pair = tuple[str, str]
 Searched = Mapping[str, ParameterValue]
 
 NEIGHBOURS = 5
@@ -50,7 +48,7 @@ SMOOTHING = 0.1
 """Share of a range below which distances hardly differ, so that one trial's luck is no peak."""
 
 GOALS = (0.8, 0.95)
-ARMS = (("random", False), ("random", True), ("tpe", False), ("tpe", True))
+SAMPLERS = ("random", "tpe")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,17 +168,11 @@ def replay(
     surfaces: Mapping[Pair, Surface],
     *,
     sampler: str,
-    warm: bool,
     seed: int,
     trials: int,
 ) -> NDArray[np.float64]:
-    """Best share so far after every trial, ``(P, T)``, of every pair but the first.
-
-    The first has nothing to learn from. P pairs, T trials.
-    """
-    study = dataclasses.replace(
-        table.study, seed=seed, sampler=describe_sampler(sampler), warm_start=warm
-    )
+    """Best share so far after every trial, ``(P, T)``. P pairs, T trials."""
+    study = dataclasses.replace(table.study, seed=seed, sampler=describe_sampler(sampler))
     plan = StudyPlan(
         config=study,
         method=get_method(study.method),
@@ -190,21 +182,19 @@ def replay(
         covers_paper=True,
         trials=trials,
     )
-    pairs = [list(surfaces)[i] for i in np.random.default_rng(seed).permutation(len(surfaces))]
-    searches: list[PairSearch] = []
-    warm_start = WarmStart(searches, [])
-    best_PT = np.zeros((len(pairs), trials))
-    for pair, best_T in zip(pairs, best_PT, strict=True):
-        settings = partial(warm_start.settings, study.study_id, pair) if warm else None
-        search = PairSearch(plan, pair, [], [], settings)
-        searches.append(search)
-        while (config := search.next_config()) is not None:
+    best_PT = np.zeros((len(surfaces), trials))
+    for (pair, surface), best_T in zip(surfaces.items(), best_PT, strict=True):
+        search = Proposer(plan, pair)
+        for _ in range(trials):
+            config = search.propose(pair)
+            if config is None:
+                break
             record = TrialRecord(config=config, status="finished")
-            value = surfaces[pair](_searched(record))
+            value = surface(config.searched_values)
             record.epochs[study.epochs] = EpochRecord(epoch=study.epochs, objective=value)
-            search.end(record)
-            best_T[config.number] = surfaces[pair].share(value)
-    return np.maximum.accumulate(best_PT, axis=1)[1:]
+            search.learn(config, frozen_trial(record, plan.space))
+            best_T[config.number] = surface.share(value)
+    return np.maximum.accumulate(best_PT, axis=1)
 
 
 def needed(best_SPT: NDArray[np.float64], goal: float) -> NDArray[np.float64]:
@@ -227,8 +217,6 @@ def ratio_interval(
 def show(table: RecordedTable, seeds: int, trials: int, console: Console) -> None:
     """Replays all arms and prints the trials they need, and the ratios of these."""
     surfaces = {pair: Surface(table.space, held) for pair, held in table.trials.items()}
-    if len(surfaces) < 2:
-        raise SystemExit("A warm start needs recorded trials of at least two pairs.")
     recorded = sum(len(held) for held in table.trials.values())
     shown = Table(
         title=f"{table.study.study_id}: {recorded} recorded trials, {len(surfaces)} pairs, "
@@ -236,38 +224,34 @@ def show(table: RecordedTable, seeds: int, trials: int, console: Console) -> Non
     )
     goals = [f"trials to {goal:.0%}" for goal in GOALS]
     reached = [f"reached {goal:.0%}" for goal in GOALS]
-    for heading in ("sampler", "warm start", *goals, *reached, "best after half", "ms per trial"):
+    for heading in ("sampler", *goals, *reached, "best after half", "ms per trial"):
         shown.add_column(heading, justify="right")
-    curves: dict[tuple[str, bool], NDArray[np.float64]] = {}
-    for sampler, warm in ARMS:
+    curves: dict[str, NDArray[np.float64]] = {}
+    for sampler in SAMPLERS:
         begun = time.perf_counter()
         best_SPT = np.stack(
             [
-                replay(table, surfaces, sampler=sampler, warm=warm, seed=seed, trials=trials)
+                replay(table, surfaces, sampler=sampler, seed=seed, trials=trials)
                 for seed in range(seeds)
             ]
         )
         spent = (time.perf_counter() - begun) / (seeds * len(surfaces) * trials)
-        curves[(sampler, warm)] = best_SPT
+        curves[sampler] = best_SPT
         counts = [needed(best_SPT, goal) for goal in GOALS]
         shown.add_row(
             sampler,
-            "yes" if warm else "no",
             *(f"{count_SP.mean():.1f}" for count_SP in counts),
             *(f"{(count_SP <= trials).mean():.0%}" for count_SP in counts),
             f"{best_SPT[..., trials // 2 - 1].mean():.0%}",
             f"{1000 * spent:.1f}",
         )
     console.print(shown)
-    for title, left, right in (
-        ("random / tpe", ("random", False), ("tpe", False)),
-        ("cold / warm, random", ("random", False), ("random", True)),
-        ("cold / warm, tpe", ("tpe", False), ("tpe", True)),
-    ):
-        for goal in GOALS:
-            counts = [needed(curves[arm], goal) for arm in (left, right)]
-            ratio, low, high = ratio_interval(*counts)
-            console.print(f"{title}, to {goal:.0%}: {ratio:.2f} ({low:.2f} to {high:.2f})")
+    for goal in GOALS:
+        counts = [needed(curves[sampler], goal) for sampler in SAMPLERS]
+        ratio, low, high = ratio_interval(*counts)
+        console.print(
+            f"{' / '.join(SAMPLERS)}, to {goal:.0%}: {ratio:.2f} ({low:.2f} to {high:.2f})"
+        )
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ Tune, the proposals, the trial's Parquet file, study.db, the leaderboard.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -17,44 +16,29 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from harness.config import TrainOptions, TrialConfig, from_json
-from harness.evaluation.vault import LabelVault
-from harness.search.driver import SearchDriver
 from harness.cluster.tune_run import run_search, tune
+from harness.config import TrainOptions
+from harness.evaluation.vault import LabelVault
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
+from harness.records import EpochRecord, TrialRecord
+from harness.search.driver import SearchDriver
 from harness.seeds import derive_seed
-from harness.training.report import EpochReport
 
 PAIRS = "clipart-real,quickdraw-sketch"
 
 
-class NoOpProcess(tune.Trainable):
-    """Reports two epochs at once and trains nothing."""
-
-    def setup(self, config: dict[str, Any], **shared: Any) -> None:
-        """As the real one, the trial's configuration comes as JSON."""
-        self._sealed = LabelVault([0, 1], [1, 0], (1, 5, 15)).chance()
-        self.reset_config(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next trial."""
-        self._config = from_json(TrialConfig, new_config["trial"])
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """All reports of the trial."""
-        objective = derive_seed(self._config.seed) / 2**63
-        reports = [
-            EpochReport(epoch=epoch, objective=objective, sealed=self._sealed, seconds=0.0)
-            for epoch in range(self._config.study.epochs + 1)
-        ]
-        return {
-            "done": True,
-            "objective": objective,
-            "reports": json.dumps([report.to_json() for report in reports]),
-            "about": json.dumps({"host": "here", "device": "cpu", "batch_size": 2, "notes": []}),
-        }
+def no_op(config: dict[str, Any], **shared: Any) -> None:
+    """All reports of a trial at once, trained for nothing."""
+    trial = config["trial"]
+    sealed = LabelVault([0, 1], [1, 0], (1, 5, 15)).chance()
+    objective = derive_seed(trial.seed) / 2**63
+    epochs = {
+        epoch: EpochRecord(epoch=epoch, objective=objective, sealed=sealed)
+        for epoch in range(trial.study.epochs + 1)
+    }
+    record = TrialRecord(config=trial, epochs=epochs, host="here", device="cpu", batch_size=2)
+    tune.report({"record": record, "done": True})
 
 
 def measure(trials: int, reuse: bool) -> float:
@@ -83,7 +67,7 @@ def measure(trials: int, reuse: bool) -> float:
             cpus_per_trial=1,
             gpus_per_trial=0,
             max_concurrent=None,
-            trainable=NoOpProcess,
+            trainable=no_op,
             reuse_processes=reuse,
         )
         driver.write_boards()
