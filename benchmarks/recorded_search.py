@@ -8,8 +8,8 @@ The finished trials of one study are the table: searched values and the label-fr
 last epoch, per pair. Between them the objective is the distance-weighted mean of the nearest
 recorded trials, so that any setting has a value. On this table the project's own search runs as it
 would with real trials (start points, sampler), over many seeds. Counted are the trials until the
-objective is 80 % and 95 % of the way from a random setting's expectation to the best of the surface;
-a search that does not get there counts as one trial more than it has, so that ratios are
+objective is 80 % and 95 % of the way from a random setting's expectation to the best of the
+surface; a search that does not get there counts as one trial more than it has, so that ratios are
 underestimates.
 
 The finer the table (``--sampler random --trials 60`` and more per pair), the less the surface
