@@ -11,9 +11,9 @@ from harness.datasets.contract import DatasetIndex, DomainIndex
 from harness.datasets.shapes import SPEC
 from harness.leaderboard.board import BoardContext
 from harness.methods import get_method
+from harness.plan.samplers import describe_sampler
 from harness.records import EpochRecord, TrialRecord
 from harness.search.proposer import StudyPlan
-from harness.plan.samplers import describe_sampler
 
 SPACE = {
     "K": IntDistribution(2, 50, log=True),

@@ -211,7 +211,7 @@ def ended_trials(out: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("mismatch", ["wrong_token", "no_token"])
-def test_f9_a_token_the_cluster_does_not_know_is_one_sentence_and_exit_2(
+def test_a_token_the_cluster_does_not_know_is_one_sentence_and_exit_2(
     cluster, tmp_path, mismatch
 ):
     if mismatch == "wrong_token":
@@ -226,13 +226,13 @@ def test_f9_a_token_the_cluster_does_not_know_is_one_sentence_and_exit_2(
     assert time.monotonic() - started < 45
 
 
-def test_f9_the_token_is_presented_to_an_address_without_ray_auth_mode(cluster):
+def test_the_token_is_presented_to_an_address_without_ray_auth_mode(cluster):
     assert "RAY_AUTH_MODE" not in cluster.environment
     done = cluster.run(sys.executable, "-c", ATTACH, cluster.address)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_f9_a_local_run_leaves_no_token_that_later_clusters_would_demand(cluster, tmp_path):
+def test_a_local_run_leaves_no_token_that_later_clusters_would_demand(cluster, tmp_path):
     with tempfile.TemporaryDirectory(prefix="rc", ignore_cleanup_errors=True) as folder:
         changes = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": "", "RAY_TMPDIR": folder}
         done = cluster.run(sys.executable, "-c", ATTACH, "local", **changes)

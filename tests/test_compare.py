@@ -11,11 +11,11 @@ from study_examples import epoch, plan, record
 
 from harness import compare, tune
 from harness.command_line import parse
+from harness.commands.compare import budget_notes, curve_table, search_options
+from harness.commands.search import config_name
 from harness.config import CompareOptions, TuneOptions, plain
 from harness.errors import UsageError
 from harness.leaderboard.tuning_curves import curve_rows
-from harness.commands.compare import budget_notes, curve_table, search_options
-from harness.commands.search import config_name
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
 

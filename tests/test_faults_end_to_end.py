@@ -96,7 +96,7 @@ def test_a_failed_trial_makes_exit_code_1_and_the_others_finish(failing, by_case
 
 
 @pytest.mark.parametrize("case", [RAISES_ONCE, KILLED_ONCE])
-def test_f12_a_trial_is_tried_again_from_its_last_epoch_and_counts_once(project, by_case, case):
+def test_a_trial_is_tried_again_from_its_last_epoch_and_counts_once(project, by_case, case):
     """Without checkpoints of its own a retried trial would begin at epoch 0."""
     rows = by_case[case]
     assert set(rows["attempts"]) == {2}
@@ -110,7 +110,7 @@ def test_f12_a_trial_is_tried_again_from_its_last_epoch_and_counts_once(project,
     assert trials[f"{rows['study_id'].iloc[0]}/Art-Photo", (case,)].state.name == "COMPLETE"
 
 
-def test_f6_a_failed_trial_says_what_and_where_in_its_file_and_in_the_ledger(project, by_case):
+def test_a_failed_trial_says_what_and_where_in_its_file_and_in_the_ledger(project, by_case):
     rows = by_case[ALWAYS_RAISES]
     assert set(rows["attempts"]) == {3}
     assert sorted(rows["epoch"]) == [0, 0, 1, 1]
@@ -124,7 +124,7 @@ def test_f6_a_failed_trial_says_what_and_where_in_its_file_and_in_the_ledger(pro
         assert row["error_frame"] == f"faulty.py:{faulty_losses.failing_line()} forward"
 
 
-def test_f1_a_loss_that_is_nan_fails_at_once_and_is_not_tried_again(project, by_case):
+def test_a_loss_that_is_nan_fails_at_once_and_is_not_tried_again(project, by_case):
     """Tune would go on with the trial to its last epoch and leave it RUNNING in the study."""
     rows = by_case[NOT_A_NUMBER]
     assert set(rows["attempts"]) == {1}
@@ -140,7 +140,7 @@ def test_f1_a_loss_that_is_nan_fails_at_once_and_is_not_tried_again(project, by_
     }
 
 
-def test_f7_failures_are_lines_and_a_table_without_tracebacks(failing):
+def test_failures_are_lines_and_a_table_without_tracebacks(failing):
     shown = failing.stdout + failing.stderr
     lines = [line for line in failing.stdout.splitlines() if "faulty #" in line]
     assert len(lines) == 5
@@ -233,7 +233,7 @@ def test_a_time_budget_ends_with_0_and_prunes_nothing(stopped):
         assert noise not in shown
 
 
-def test_f3_a_killed_search_goes_on_and_counts_every_trial_once(project, stopped):
+def test_a_killed_search_goes_on_and_counts_every_trial_once(project, stopped):
     assert stopped["killed"][0] == -signal.SIGKILL
     assert stopped["done"][1] == []
     frame = project.frame("stopped", "trials")
@@ -248,7 +248,7 @@ def test_f3_a_killed_search_goes_on_and_counts_every_trial_once(project, stopped
     assert states == ["COMPLETE"] * 4
 
 
-def test_f3_half_done_trials_go_on_from_their_last_epoch(project, stopped):
+def test_half_done_trials_go_on_from_their_last_epoch(project, stopped):
     """Begun anew after each stop, the two first trials would have trained epoch 0 four times."""
     begun = faulty_losses.steps(project.folder)
     first = {epoch: begun[PLAIN, 0.2, epoch] for epoch in range(3)}

@@ -9,8 +9,8 @@ from in_process_search import write_domains
 from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.config import TrainOptions
 from harness.commands.train import run_train_command
+from harness.config import TrainOptions
 from harness.training import scored_trial
 
 
@@ -45,7 +45,7 @@ def test_a_training_ends_as_finished_with_its_picks(data, tmp_path):
     assert list((tmp_path / "tree" / "picks").glob("*.safetensors"))
 
 
-def test_f1_an_objective_that_is_not_finite_ends_a_training_as_failed(data, tmp_path, monkeypatch):
+def test_an_objective_that_is_not_finite_ends_a_training_as_failed(data, tmp_path, monkeypatch):
     reported = iter([math.nan, 0.5, math.nan, 0.5])  # epoch 0 may be without one
     monkeypatch.setattr(scored_trial, "objective_value", lambda *arguments: next(reported))
     code, shown, rows = train(data, tmp_path)

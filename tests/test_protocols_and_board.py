@@ -150,7 +150,7 @@ def test_only_rows_of_equal_budget_are_ranked_against_each_other():
 def test_pandas_reads_all_boards_into_one_frame_with_equal_columns(tmp_path):
     store = ResultsStore(tmp_path, "toy", (1, 5, 15))
     store.open_for_writing(toy_index())
-    # The first file lacks K altogether; its column must not vanish (field-notes F8).
+    # The first file lacks K altogether; its column must not vanish.
     store.write_board("a", "b", [row for row in board() if row["kind"] == "chance"])
     store.write_board("b", "a", board("ba"))
     store.close()
@@ -185,7 +185,7 @@ def test_a_trial_file_gives_the_same_trial_back(tmp_path):
     assert (by_trial.size() == by_trial["epoch"].nunique() * 2).all()
 
 
-def test_f6_a_trial_that_failed_before_its_first_epoch_has_one_row_per_direction(tmp_path):
+def test_a_trial_that_failed_before_its_first_epoch_has_one_row_per_direction(tmp_path):
     store = ResultsStore(tmp_path, "toy", (1, 5, 15))
     store.open_for_writing(toy_index())
     failed = record(0, status="failed")

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from harness.command_line import DONE, TRIAL_FAILED
-from harness.errors import UsageError
 from harness.commands.replay import find_trial_file
+from harness.errors import UsageError
 from harness.train import main
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}

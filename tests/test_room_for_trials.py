@@ -19,14 +19,14 @@ def two_nodes(monkeypatch):
 @pytest.mark.parametrize(("cpus", "gpus"), [(8, 1.0), (2, 0.25), (1, 0.0)])
 def test_what_one_node_can_hold_is_taken(two_nodes, cpus, gpus):
     notes = []
-    tune_run._check_fits(cpus, gpus, attached=False, on_note=notes.append)
+    tune_run.check_fits(cpus, gpus, attached=False, on_note=notes.append)
     assert notes == []
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), [(9, 0.0), (1, 2.0)])
 def test_more_than_any_node_has_is_refused_here_and_noted_on_a_cluster(two_nodes, cpus, gpus):
     with pytest.raises(UsageError, match="ask for less"):
-        tune_run._check_fits(cpus, gpus, attached=False, on_note=print)
+        tune_run.check_fits(cpus, gpus, attached=False, on_note=print)
     notes = []
-    tune_run._check_fits(cpus, gpus, attached=True, on_note=notes.append)
+    tune_run.check_fits(cpus, gpus, attached=True, on_note=notes.append)
     assert "waiting" in notes[0]

@@ -41,7 +41,7 @@ LEFT = (
 """Every file that a finished search leaves, below ``<out>/<dataset>``."""
 
 
-def test_f7_the_output_is_a_line_per_trial_and_the_boards(searched):
+def test_the_output_is_a_line_per_trial_and_the_boards(searched):
     """Tune by itself prints two boxes a trial and, even when silenced, whole tracebacks."""
     lines = searched.stdout.splitlines()
     assert sum("finished" in line for line in lines) == 3
@@ -51,7 +51,7 @@ def test_f7_the_output_is_a_line_per_trial_and_the_boards(searched):
         assert noise not in searched.stdout
 
 
-def test_f7_a_finished_search_leaves_its_results_and_nothing_else(project, searched):
+def test_a_finished_search_leaves_its_results_and_nothing_else(project, searched):
     """Tune by itself leaves five files a trial, tuner.pkl, experiment_state-*.json and more."""
     root = project.results("one")
     files = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
@@ -101,7 +101,7 @@ def test_picks_keep_weights_and_embeddings(project, searched):
     assert held <= set(board["trial_id"].dropna())
 
 
-def test_f5_the_same_seed_gives_the_same_boards_bit_for_bit(project, searched):
+def test_the_same_seed_gives_the_same_boards_bit_for_bit(project, searched):
     again = project.run("tune", "two", *SEARCH)
     assert again.returncode == 0, again.stderr
     for kind, keys in (

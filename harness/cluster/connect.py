@@ -55,7 +55,7 @@ def token_available() -> bool:
 def _prepare_environment() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    # Ray itself presents a token to an address only where the mode is named (field-notes F9); a
+    # Ray itself presents a token to an address only where the mode is named; a
     # cluster that wants none takes no offence at one.
     if token_available():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -116,7 +116,7 @@ def package_folder(name: str) -> Path:
 def _start() -> None:
     if not token_available():
         # Ray would write one to the home folder, and every later `ray start` on this machine
-        # would demand it (field-notes F9).
+        # would demand it.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address=LOCAL,

@@ -181,7 +181,7 @@ def run_search(
     data = _absolute(data)
     storage = storage.resolve()
     attached = connect(address)
-    _check_fits(cpus_per_trial, gpus_per_trial, attached, on_note)
+    check_fits(cpus_per_trial, gpus_per_trial, attached, on_note)
     if attached:
         root = data.index.root
         for note in node_notes(probe_nodes(storage, root), storage, root):
@@ -223,7 +223,7 @@ def run_search(
     driver.halted = bool(driver.running or driver.missing)
 
 
-def _check_fits(cpus: int, gpus: float, attached: bool, on_note: Callable[[str], None]) -> None:
+def check_fits(cpus: int, gpus: float, attached: bool, on_note: Callable[[str], None]) -> None:
     """Refuses a trial that no machine can hold: Ray would wait for one without a word.
 
     A cluster that one attached to may still grow, so there it is a note.

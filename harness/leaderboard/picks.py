@@ -32,7 +32,7 @@ def keep_picks(
         storage: where the trials left their files.
         chosen: the picks of the ended trials.
         ended: trials of whole studies.
-        is_over: nothing else is to end, so that what no pick chose can go.
+        is_over: whether the search is complete; then what no pick chose is deleted.
     """
     stems = {f"{pick.trial.config.trial_id}@{pick.epoch.epoch}" for pick in chosen}
     ended = list(ended)

@@ -24,7 +24,7 @@ def epoch_batches(n: int, n_max: int, batch_size: int, generator: torch.Generato
     """Positions of one domain's images for every step of an epoch.
 
     The epoch has ``n_max`` places, the larger domain's size: place ``i < n`` is image ``i``, any
-    other a uniformly drawn image of the smaller domain (methods.md section 1). The places are
+    other a uniformly drawn image of the smaller domain. The places are
     shuffled; a batch of the smaller domain can hold an image twice.
 
     Returns:
