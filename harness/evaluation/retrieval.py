@@ -333,8 +333,7 @@ def _padded(rank_H: Ints, count_B: Ints) -> Floats:
 def _hits(rank_BR: Floats, cut_BK: Ints) -> Floats:
     """Relevant images among the first ``cut_BK`` (B, K)."""
     head_BR = rank_BR[:, : cut_BK.max(initial=0)]
-    hits_BK: Floats = (head_BR[:, :, None] <= cut_BK[:, None, :]).sum(axis=1, dtype=np.float64)
-    return hits_BK
+    return (head_BR[:, :, None] <= cut_BK[:, None, :]).sum(axis=1, dtype=np.float64)
 
 
 def _summary(
@@ -355,10 +354,9 @@ def _summary(
         metrics[f"P@{k}"] = _percent(hits_QK[:, column].sum(), cut_QK[:, column].sum())
         metrics[f"P@{k}.query_mean"] = _percent(precision_QK[valid_Q, column].sum(), n_valid)
     for name, value_Q in value_by_name.items():
-        if METRICS[name].averaged_over == "queries":
-            metrics[name] = _percent(value_Q[valid_Q].sum(), n_valid)
-        else:
-            metrics[name] = _class_macro(value_Q[valid_Q], label.code_Q[valid_Q])
+        macro = METRICS[name].averaged_over == "classes"
+        value_V, code_V = value_Q[valid_Q], label.code_Q[valid_Q]
+        metrics[name] = _class_macro(value_V, code_V) if macro else _percent(value_V.sum(), n_valid)
     metrics["n_valid_queries"] = float(n_valid)
     if not per_query:
         return RetrievalScores(metrics)
