@@ -6,7 +6,6 @@ Shapes: B batch, S image side in pixels, F backbone features, D embedding size.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.errors import UsageError, nearest
+from harness.whole_files import replacing
 from models.weights import (
     WeightReport,
     backbone_tensors,
@@ -150,9 +150,8 @@ def save_encoder(path: Path, encoder: Encoder, settings: EncoderSettings) -> Non
     reader never sees half a file.
     """
     tensors = {name: value.contiguous() for name, value in encoder.state_dict().items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, unfinished, {_METADATA_KEY: json.dumps(dataclasses.asdict(settings))})
-    unfinished.replace(path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {_METADATA_KEY: json.dumps(dataclasses.asdict(settings))})
 
 
 def load_encoder(path: Path | str) -> Encoder:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.leaderboard.protocols import Pick
-from harness.leaderboard.store import replacing
 from harness.records import TrialRecord
 from harness.training.checkpoint import drop_trial, trial_folder
+from harness.whole_files import replacing
 
 ENDINGS = (".safetensors", ".a.npy", ".b.npy")
 

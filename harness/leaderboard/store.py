@@ -4,8 +4,6 @@ Files appear by rename, whole or not at all. One driver at a time: a lock file s
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ from harness.errors import UsageError
 from harness.leaderboard.schema import board_schema, trial_schema
 from harness.leaderboard.trial_file import read_record, trial_rows, with_record
 from harness.records import TrialRecord
+from harness.whole_files import UNFINISHED, replacing
 
 
 class ResultsStore:
@@ -69,20 +68,8 @@ class ResultsStore:
 
     def _drop_unfinished(self) -> None:
         """Removes what a killed driver left half written; under the lock no other one writes."""
-        for folder in (
-            "",
-            "config",
-            "in_flight",
-            "leaderboard",
-            "trials/*",
-            "confirmations/*",
-            "picks",
-            "queries",
-            "counterparts/trials/*",
-            "counterparts/picks",
-        ):
-            for path in self.root.glob(f"{folder}/.*.tmp" if folder else ".*.tmp"):
-                path.unlink(missing_ok=True)
+        for path in self.root.rglob(UNFINISHED):
+            path.unlink(missing_ok=True)
 
     def _check_images(self, index: DatasetIndex) -> None:
         """Refuses to mix results of two data sets of one name; notes the images at first."""
@@ -204,24 +191,3 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Writes a Parquet file by rename: a reader sees the old file or the new one."""
     with replacing(path) as temporary:
         temporary.write_bytes(parquet_bytes(table))
-
-
-class replacing:
-    """Context of a temporary file beside ``path`` that takes its place if all goes well."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        os.close(handle)
-        self._temporary = Path(name)
-
-    def __enter__(self) -> Path:
-        return self._temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self._temporary.chmod(0o644)
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)

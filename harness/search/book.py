@@ -12,9 +12,10 @@ from pathlib import Path
 from harness.config import Pair, TrialConfig, from_json, to_json
 from harness.datasets.scenario import pair_slug
 from harness.evaluation.vault import unseal
-from harness.leaderboard.store import ResultsStore, replacing
+from harness.leaderboard.store import ResultsStore
 from harness.plan.study_plan import StudyPlan
 from harness.records import EpochRecord, TrialRecord
+from harness.whole_files import replacing
 
 
 class PairBook:

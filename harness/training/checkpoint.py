@@ -7,9 +7,7 @@ A checkpoint is two files: ``<epoch>.<run token>.pt``, which no label has any pa
 ``.sealed``, the figures of the vault so far and what they chose.
 """
 
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.evaluation.snapshots import Snapshot
+from harness.whole_files import replacing
 from losses.contract import Clustering, MergedPrototypes
 
 
@@ -49,14 +48,11 @@ def save_checkpoint(state: dict[str, Any], folder: Path, run_token: str, epoch: 
     What ``state`` holds under ``sealed`` goes into the file beside it, which is there first: a
     checkpoint without it counts as none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{epoch:06d}.{run_token}.pt"
     free = {name: value for name, value in state.items() if name != "sealed"}
     for part, place in ((state.get("sealed", {}), _sealed(path)), (free, path)):
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-        os.close(handle)
-        torch.save(part, name)
-        Path(name).replace(place)
+        with replacing(place) as temporary:
+            torch.save(part, temporary)
     for old in folder.glob(f"*.{run_token}.pt"):
         if int(old.name.partition(".")[0]) < epoch:
             _drop(old)
@@ -101,14 +97,13 @@ def save_snapshots(snapshots: dict[str, Snapshot], folder: Path, metadata: dict[
         folder: where they go.
         metadata: texts that stand in the weight files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name, snapshot in snapshots.items():
         weights = {key: tensor.contiguous() for key, tensor in snapshot.weights.items()}
-        # Written beside their place and renamed: whoever moves them on never sees half a file.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as unfinished:
-            written = Path(unfinished)
-            save_file(weights, written / f"{name}.safetensors", metadata=metadata)
-            np.save(written / f"{name}.a.npy", snapshot.z_a_ND)
-            np.save(written / f"{name}.b.npy", snapshot.z_b_ND)
-            for path in written.iterdir():
-                path.replace(folder / path.name)
+        with replacing(folder / f"{name}.safetensors") as temporary:
+            save_file(weights, temporary, metadata=metadata)
+        for side, z_ND in (("a", snapshot.z_a_ND), ("b", snapshot.z_b_ND)):
+            with (
+                replacing(folder / f"{name}.{side}.npy") as temporary,
+                temporary.open("wb") as file,
+            ):
+                np.save(file, z_ND)
