@@ -74,9 +74,7 @@ def driver(out: Path, data: DatasetIndex, pairs: list[tuple[str, str]], each: in
     )
     store = ResultsStore(out, "simulated", (1, 5, 15))
     store.open_for_writing(data)
-    context = BoardContext(
-        ks=(1, 5, 15), primary_metric="P@1", class_count=2, versions="{}", git_commit=""
-    )
+    context = BoardContext(ks=(1, 5, 15), primary_metric="P@1", class_count=2)
     return SearchDriver([plan], pairs, data, store, out / "storage", context)
 
 

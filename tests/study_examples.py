@@ -20,9 +20,7 @@ SPACE = {
     "tau": FloatDistribution(0.05, 0.5, log=True),
 }
 PAPER = {"K": 12, "tau": 0.2}
-CONTEXT = BoardContext(
-    ks=(1, 5, 15), primary_metric="P@1", class_count=12, versions="{}", git_commit="c"
-)
+CONTEXT = BoardContext(ks=(1, 5, 15), primary_metric="P@1", class_count=12)
 
 
 def study(**changes) -> StudyConfig:

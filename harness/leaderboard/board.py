@@ -1,6 +1,5 @@
 """Leaderboard rows of a directed pair: picks, floors, chance, and their rank."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from typing import Any
 
 from harness.config import StudyConfig, to_json
 from harness.leaderboard.floors import POOLED, as_floors
-from harness.leaderboard.protocols import ORACLE, Pick, oracle_value, picks
-from harness.leaderboard.schema import SCHEMA_VERSION, metric_names
+from harness.leaderboard.protocols import ORACLE, Pick, picks
+from harness.leaderboard.schema import SCHEMA_VERSION
 from harness.leaderboard.trial_file import parameter_cells
 from harness.methods import get_method
 from harness.records import EpochRecord, TrialRecord, ends
@@ -29,15 +28,11 @@ class BoardContext:
         primary_metric: ranks the board.
         half_classes: the half of them that the smaller side of ``partial`` and ``open`` keeps.
         class_count: classes of the data set, to say whether K was the true number.
-        versions: JSON of the versions of what the numbers depend on.
-        git_commit: of this project, or "".
     """
 
     ks: tuple[int, ...]
     primary_metric: str
     class_count: int
-    versions: str
-    git_commit: str
     half_classes: tuple[str, ...] = ()
 
     @property
@@ -107,8 +102,6 @@ def chance_row(
         "fingerprint": study.fingerprint,
         "warnings": "\n".join(study.dataset_warnings),
         "schema_version": SCHEMA_VERSION,
-        "versions": context.versions,
-        "git_commit": context.git_commit,
         **_cells(metrics),
     }
 
@@ -183,8 +176,9 @@ def _study_cells(trial: TrialRecord, context: BoardContext) -> dict[str, Any]:
         "trial_id": trial.config.trial_id,
         "config_json": to_json(trial.config),
         "schema_version": SCHEMA_VERSION,
-        "versions": context.versions,
-        "git_commit": context.git_commit,
+        "versions": trial.versions or None,
+        "git_commit": trial.git_commit or None,
+        "command_line": trial.command_line or None,
         "host": trial.host,
         "device": trial.device,
     }
@@ -264,25 +258,3 @@ def _difference(left: float, right: float) -> float | None:
 
 def _cells(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
-
-
-def best_so_far(trials: Sequence[TrialRecord], metric: str) -> float:
-    """Mean over the directions of a metric in the ``last`` pick; NaN without one."""
-    pick = next((pick for pick in picks(trials, metric) if pick.protocol == "last"), None)
-    return math.nan if pick is None else oracle_value(pick.epoch, metric)
-
-
-def provenance(versions: Mapping[str, str]) -> str:
-    """JSON of versions."""
-    return json.dumps(dict(versions), sort_keys=True)
-
-
-__all__ = [
-    "BoardContext",
-    "best_so_far",
-    "chance_row",
-    "merge_rows",
-    "metric_names",
-    "provenance",
-    "study_rows",
-]

@@ -14,12 +14,13 @@ import pandas as pd
 import pyarrow as pa
 
 from harness.evaluation.metrics import METRICS
-from harness.methods import PairShape, get_method, method_names
+from harness.methods import PairShape, get_method
+from harness.methods.registry import METHODS
 from harness.training.clusterings import CLUSTER_COUNTS
 from harness.validators import VALIDATORS
 from losses import loss_class
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SHARED_PARAMETERS = ("K", "tau", "lambda_dd", "lambda_se")
 """Parameters with a column of their own name; every other one stands under ``param.<name>``."""
@@ -32,7 +33,7 @@ OPEN_METRICS = (
     "mAP@All.shared_rejecting",
 )
 
-_ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 _PANDAS = {
     pa.int64(): "Int64",
     pa.bool_(): "boolean",
@@ -53,19 +54,22 @@ def metric_names(ks: Sequence[int]) -> tuple[str, ...]:
 
 @cache
 def parameter_columns() -> dict[str, pa.DataType]:
-    """Column and type of every parameter of every registered method.
+    """Column and type of every parameter of every built-in method.
+
+    A method from outside has its parameters in ``params`` alone, so that a folder has one schema
+    whoever reads or writes it.
 
     Raises:
         ValueError: two methods give one parameter name different types.
     """
     types: dict[str, type] = {}
-    for name in method_names():
+    for name in sorted(METHODS.built_in()):
         for parameter, kind in get_method(name).parameter_types().items():
             if types.setdefault(parameter, kind) is not kind:
                 raise ValueError(f"the parameter '{parameter}' has two types")
-    columns = {name: _ARROW[types.get(name, float)] for name in SHARED_PARAMETERS}
+    columns = {name: ARROW_TYPES[types.get(name, float)] for name in SHARED_PARAMETERS}
     for parameter in sorted(set(types) - set(SHARED_PARAMETERS)):
-        columns[f"param.{parameter}"] = _ARROW[types[parameter]]
+        columns[f"param.{parameter}"] = ARROW_TYPES[types[parameter]]
     return columns
 
 
@@ -76,17 +80,24 @@ def parameter_column(name: str) -> str:
 
 @cache
 def loss_columns() -> tuple[str, ...]:
-    """``loss.<name>`` of every term of every registered method, raw and weighted, and extras."""
+    """``loss.<name>`` of every term of every built-in method, raw and weighted, and extras."""
     names: set[str] = set()
-    for method in method_names():
-        held = get_method(method)
-        if not held.trains:
+    for name in METHODS.built_in():
+        method = get_method(name)
+        if not method.trains:
             continue
-        recipe = held.build(held.resolve("paper", "", {}), PairShape(1000, 1000, 64))
+        recipe = method.build(method.resolve("paper", "", {}), PairShape(1000, 1000, 64))
         for stage in recipe.stages:
             for term in stage.terms:
                 names |= {term.key, f"{term.key}.weighted", *loss_class(term.loss).recorded}
     return tuple(f"loss.{name}" for name in ("total", *CLUSTER_COUNTS, *sorted(names)))
+
+
+@cache
+def figure_columns() -> dict[str, None]:
+    """The columns of losses and validators, in order; other ones stand in ``other_figures``."""
+    validators = (f"validator.{name}" for name in sorted(VALIDATORS.built_in()))
+    return dict.fromkeys([*validators, *loss_columns()])
 
 
 def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
@@ -115,13 +126,14 @@ def trial_schema(ks: Sequence[int]) -> pa.Schema:
             *_reals(["objective_value"]),
             *_reals(f"validator.{name}" for name in sorted(VALIDATORS.built_in())),
             *_reals(loss_columns()),
+            *_texts("other_figures"),
             *_reals(["seconds"]),
             *_wholes("attempts", "batch_size", "epochs", "image_size"),
             *_texts("backbone", "weights", "preset", "objective", "precision", "notes"),
             *_texts("host", "device", "error_type", "error_last_line", "error_frame"),
             *_texts("error_trace", "dataset", "fingerprint", "config_json"),
             *_wholes("schema_version"),
-            *_texts("versions"),
+            *_texts("versions", "git_commit", "command_line"),
         ]
     )
 
@@ -152,7 +164,7 @@ def board_schema(ks: Sequence[int]) -> pa.Schema:
             *_reals(["seconds"]),
             *_texts("dataset", "fingerprint", "warnings", "notes", "config_json"),
             *_wholes("schema_version"),
-            *_texts("versions", "git_commit", "host", "device"),
+            *_texts("versions", "git_commit", "command_line", "host", "device"),
         ]
     )
 

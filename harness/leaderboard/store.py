@@ -18,7 +18,7 @@ from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
 from harness.leaderboard.schema import board_schema, trial_schema
-from harness.leaderboard.trial_file import read_record, trial_rows, with_record
+from harness.leaderboard.trial_file import read_record, trial_rows
 from harness.records import TrialRecord
 from harness.whole_files import UNFINISHED, replacing
 
@@ -111,9 +111,9 @@ class ResultsStore:
 
     def write_trial(self, record: TrialRecord) -> None:
         """Writes an ended trial's file."""
-        table = table_of(trial_rows(record), trial_schema(self.ks))
-        with replacing(self.trial_path(record.config)) as temporary:
-            temporary.write_bytes(with_record(parquet_bytes(table), record, self.ks))
+        write_table(
+            table_of(trial_rows(record), trial_schema(self.ks)), self.trial_path(record.config)
+        )
 
     def read_trials(
         self, study_ids: Iterable[str] | None = None, *, kind: str = "trials"

@@ -15,7 +15,7 @@ from harness.datasets.registry import open_dataset
 from harness.datasets.scenario import class_half, domain_subset, resolve_pairs
 from harness.datasets.verify import Verification, verify
 from harness.errors import UsageError, nearest
-from harness.leaderboard.board import BoardContext, provenance
+from harness.leaderboard.board import BoardContext
 from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
@@ -30,7 +30,6 @@ from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
 from harness.validators import validator_names
-from harness.versions import git_commit, versions
 from models.encoder import EncoderSettings, build_encoder, parameter_count
 
 
@@ -130,8 +129,6 @@ def prepare_studies(
             ks=index.spec.ks,
             primary_metric=index.spec.primary_metric,
             class_count=len(index.classes),
-            versions=provenance(versions()),
-            git_commit=git_commit(),
             half_classes=class_half(index.classes, index.name, options.scenario_seed),
         ),
         verification=verify(index),
