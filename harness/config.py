@@ -176,8 +176,9 @@ class StudyConfig:
         scope: ``pair`` or ``dataset``.
         sampler: name of the sampler and its arguments.
         early_stopping: name of the rule and its arguments, or "none".
-        warm_start: whether pairs try the best settings of finished pairs early.
         seed: of the study.
+        legacy_id: the study's id where an earlier version of the results gave it; no part of the
+            identity.
     """
 
     dataset: str
@@ -203,14 +204,20 @@ class StudyConfig:
     scope: str = "pair"
     sampler: str = ""
     early_stopping: str = "none"
-    warm_start: bool = False
     seed: int = 0
+    legacy_id: str = ""
 
     @cached_property
     def study_id(self) -> str:
-        """The method's name and a hash of every field; the same id resumes."""
-        identity = dataclasses.replace(self, weights=self.weights_name)
-        return f"{self.method}-{content_hash(identity)[:8]}"
+        """The method's name and a hash of the identity; the same id resumes."""
+        return self.legacy_id or f"{self.method}-{content_hash(self.identity)[:8]}"
+
+    @property
+    def identity(self) -> "StudyConfig":
+        """The study without what changes no result: a file's folder, the wording of warnings."""
+        return dataclasses.replace(
+            self, weights=self.weights_name, dataset_warnings=(), legacy_id=""
+        )
 
     @property
     def weights_name(self) -> str:
@@ -291,15 +298,22 @@ def from_json(kind: type[Configuration], text: str) -> Configuration:
 
 def trial_from_json(text: str) -> TrialConfig:
     """The trial that :func:`to_json` wrote; trials of one study share the study's object."""
-    held = json.loads(text)
-    held["study"] = _study_of(json.dumps(held["study"]))
-    built: TrialConfig = _build(TrialConfig, held)
+    fields = json.loads(text)
+    fields["study"] = _study_of(json.dumps(fields["study"]))
+    built: TrialConfig = _build(TrialConfig, fields)
     return built
 
 
 @lru_cache(maxsize=256)
 def _study_of(text: str) -> StudyConfig:
-    return from_json(StudyConfig, text)
+    fields = json.loads(text)
+    if "warm_start" in fields:
+        # Results of schema 1. Their ids were hashes of all fields, the folder of weights left out.
+        identity = {**fields, "weights": Path(fields["weights"]).name}
+        fields["legacy_id"] = f"{fields['method']}-{content_hash(identity)[:8]}"
+        del fields["warm_start"]
+    study: StudyConfig = _build(StudyConfig, fields)
+    return study
 
 
 _type_hints = cache(typing.get_type_hints)

@@ -41,5 +41,5 @@ def index_of(classes_of_domain: dict[str, str], name="letters") -> DatasetIndex:
             path = f"{domain}/{letter}/{number}.png"
             images.append((letter, path))
             digests[path] = f"{zlib.crc32(path.encode()):032x}"
-        found.append(FoundDomain(domain, tuple(images), ()))
+        found.append(FoundDomain(domain, tuple(images)))
     return build_index(name, SPEC, Path("nowhere"), found, digests)

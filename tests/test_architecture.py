@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 DRAWING = re.search(
     r"```mermaid\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL
 ).group(1)
-HOUSE = ("commands", "plan", "search", "cluster", "leaderboard")
+HOUSE = ("commands", "plan", "search", "cluster", "leaderboard", "selection", "statistics")
 
 
 def arrows():

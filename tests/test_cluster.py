@@ -211,9 +211,7 @@ def ended_trials(out: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("mismatch", ["wrong_token", "no_token"])
-def test_a_token_the_cluster_does_not_know_is_one_sentence_and_exit_2(
-    cluster, tmp_path, mismatch
-):
+def test_a_token_the_cluster_does_not_know_is_one_sentence_and_exit_2(cluster, tmp_path, mismatch):
     if mismatch == "wrong_token":
         (tmp_path / "token").write_text("f" * 64)
     changes = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}

@@ -15,9 +15,9 @@ from harness.commands.compare import budget_notes, curve_table, search_options
 from harness.commands.search import config_name
 from harness.config import CompareOptions, TuneOptions, plain
 from harness.errors import UsageError
-from harness.leaderboard.tuning_curves import curve_rows
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
+from harness.statistics.tuning_curves import curve_rows
 
 
 def read(*arguments):

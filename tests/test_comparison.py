@@ -5,10 +5,10 @@ import pytest
 from scipy import stats
 
 from harness.errors import UsageError
-from harness.leaderboard.comparison import ClassSums, bootstrap_difference, class_sums, compare
-from harness.leaderboard.intervals import FILE, intervals, write_intervals
-from harness.leaderboard.query_files import queries_path, queries_schema
 from harness.leaderboard.store import write_table
+from harness.statistics.comparison import ClassSums, bootstrap_difference, class_sums, compare
+from harness.statistics.intervals import FILE, intervals, write_intervals
+from harness.statistics.query_files import queries_path, queries_schema
 
 OPTIONS = {"paired_seeds": False, "n_resamples": 4000, "seed": 0, "confidence": 0.95}
 

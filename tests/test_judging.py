@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import spearmanr
 from study_examples import epoch, record, study
 
-from harness.leaderboard import judging
-from harness.leaderboard.judging import judge_pair, judge_study, spearman, weighted_spearman
+from harness.statistics import judging
+from harness.statistics.judging import judge_pair, judge_study, spearman, weighted_spearman
 
 AB, CD = ("a", "b"), ("c", "d")
 

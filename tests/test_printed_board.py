@@ -15,8 +15,8 @@ from harness.config import TuneOptions
 from harness.leaderboard.board import chance_row, merge_rows, study_rows
 from harness.leaderboard.schema import OPEN_METRICS
 from harness.leaderboard.store import ResultsStore
-from harness.leaderboard.tuning_curves import MIN_TRIALS, study_curves
 from harness.plan.start_points import start_count
+from harness.statistics.tuning_curves import MIN_TRIALS, study_curves
 
 PAIR = ("a", "b")
 OPEN = dict(zip(OPEN_METRICS, (61.5, 50.0, 55.75, 42.5, 31.0), strict=True))

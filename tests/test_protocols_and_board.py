@@ -6,8 +6,8 @@ from study_examples import CONTEXT, epoch, record, study, toy_index
 
 from harness.errors import UsageError
 from harness.leaderboard.board import chance_row, merge_rows, study_rows
-from harness.leaderboard.protocols import picks
 from harness.leaderboard.store import ResultsStore
+from harness.selection.protocols import picks
 
 
 def trials():

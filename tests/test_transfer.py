@@ -12,11 +12,11 @@ from study_examples import CONTEXT, PAPER, SPACE, epoch, plan, record, study, to
 from test_search_driver import objective
 
 from harness.leaderboard.board import study_rows
-from harness.leaderboard.start_trials import StartTrials
 from harness.leaderboard.store import ResultsStore
-from harness.leaderboard.transfer import TransferPicks, donor_pairs, transfer_pick
 from harness.plan.start_points import start_point
 from harness.search.driver import SearchDriver
+from harness.selection.start_trials import StartTrials
+from harness.selection.transfer import TransferPicks, donor_pairs, transfer_pick
 
 AB, AC, CD = ("a", "b"), ("a", "c"), ("c", "d")
 

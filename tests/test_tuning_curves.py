@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from study_examples import epoch, record, study
 
-from harness.leaderboard.tuning_curves import (
+from harness.plan.samplers import describe_sampler, sampler_names
+from harness.statistics.tuning_curves import (
     EXCHANGEABLE_SAMPLERS,
     FILE,
     MIN_TRIALS,
@@ -23,7 +24,6 @@ from harness.leaderboard.tuning_curves import (
     study_curves,
     write_curves,
 )
-from harness.plan.samplers import describe_sampler, sampler_names
 
 NAN = math.nan
 

@@ -21,10 +21,14 @@ from harness.commands.tables import interval_table
 from harness.config import CompareOptions, Pair, TuneOptions
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
-from harness.leaderboard.intervals import FILE as INTERVALS
-from harness.leaderboard.intervals import intervals, write_intervals
 from harness.leaderboard.schema import OPEN_METRICS
-from harness.leaderboard.tuning_curves import (
+from harness.plan.start_points import distinct_settings, start_count
+from harness.plan.studies import Prepared
+from harness.plan.study_plan import StudyPlan
+from harness.records import TrialRecord, ends, scored_directions
+from harness.statistics.intervals import FILE as INTERVALS
+from harness.statistics.intervals import intervals, write_intervals
+from harness.statistics.tuning_curves import (
     CONFIDENCE,
     EXCHANGEABLE,
     EXCHANGEABLE_SAMPLERS,
@@ -34,10 +38,6 @@ from harness.leaderboard.tuning_curves import (
     study_curves,
     write_curves,
 )
-from harness.plan.start_points import distinct_settings, start_count
-from harness.plan.studies import Prepared
-from harness.plan.study_plan import StudyPlan
-from harness.records import TrialRecord, ends, scored_directions
 
 
 def run_compare_command(options: CompareOptions, console: Console) -> int:
@@ -112,7 +112,7 @@ def with_band(
     Args:
         plans: the studies compared.
         pairs: their pairs.
-        rows: of :func:`harness.leaderboard.tuning_curves.study_curves`.
+        rows: of :func:`harness.statistics.tuning_curves.study_curves`.
         metric: whose band is looked for.
     """
     banded = {
@@ -221,7 +221,7 @@ def curve_table(
     """A curve at n = 1, at half of its trials and at its end, one line per way and method.
 
     Args:
-        rows: of :func:`harness.leaderboard.tuning_curves.study_curves`.
+        rows: of :func:`harness.statistics.tuning_curves.study_curves`.
         directed: query and gallery domains, in the order shown.
         study_ids: one per method, in the order shown.
         metric: the figure.

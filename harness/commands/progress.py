@@ -14,9 +14,9 @@ from rich.text import Text
 
 from harness.config import StudyConfig
 from harness.leaderboard.board import COMPARABLE, BoardContext
-from harness.leaderboard.protocols import oracle_value
 from harness.records import TrialRecord
 from harness.search.driver import SearchDriver
+from harness.selection.protocols import oracle_value
 
 SYMBOLS = {"K": "K", "tau": "τ", "lambda_dd": "λdd", "lambda_se": "λse"}
 OPEN_SHOWN = ("open_acc", "open_balanced_acc", "mAP@All.shared")

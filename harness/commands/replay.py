@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.commands.progress import show_settings
-from harness.config import StudyConfig, TrainOptions, TrialConfig, from_json
+from harness.config import StudyConfig, TrainOptions, TrialConfig, trial_from_json
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
 from harness.errors import UsageError
@@ -119,7 +119,7 @@ def run_replay_command(trial_id: str, options: TrainOptions, console: Console) -
     load_plugins(options.loss_module)
     path = find_trial_file(options.out, trial_id)
     rows = pq.ParquetFile(path).read().to_pylist()
-    config = from_json(TrialConfig, rows[0]["config_json"])
+    config = trial_from_json(rows[0]["config_json"])
     source = _source_name(config, options.dataset)
     stored = record_from_rows(rows, dataset_spec(source).ks)
     config = stored.config = _checked(config, options)
@@ -307,10 +307,12 @@ def _refuse_other_code(config: TrialConfig, plugin: PluginFile | None) -> None:
         )
     method = get_method(config.study.method)
     recipe = method.build(config.params, PairShape(10_000, 10_000, 64))
-    if method_digest(method, recipe, plugin) != config.study.method_digest:
+    stored = config.study.method_digest
+    if stored and method_digest(method, recipe, plugin) != stored:
         raise UsageError(
-            f"The method of the trial {config.trial_id} came from another version of its file; "
-            "name that one by --loss-module FILE."
+            f"The method '{method.name}' of the trial {config.trial_id} was trained with another "
+            "version of its source; bring that one back (the row's git_commit names it), or name "
+            "its file by --loss-module FILE."
         )
 
 

@@ -20,12 +20,12 @@ from harness.commands.progress import (
 from harness.config import TrainOptions, TuneOptions, content_hash, plain
 from harness.datasets.verify import verification_table
 from harness.errors import UsageError
-from harness.leaderboard.protocols import is_oracle
 from harness.plan.samplers import describe_sampler, keeps_state
 from harness.plan.studies import Prepared, prepare_studies
 from harness.plan.study_plan import StudyPlan
 from harness.records import ends, scored_directions
 from harness.search.driver import SearchDriver
+from harness.selection.protocols import is_oracle
 from harness.versions import git_commit
 from harness.whole_files import replacing
 

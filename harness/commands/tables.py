@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from harness.leaderboard.intervals import CONFIDENCE
+from harness.statistics.intervals import CONFIDENCE
 
 SHOWN = "last"
 """The protocol whose rows are shown; the file has all of them."""
@@ -17,7 +17,7 @@ def interval_table(rows: Iterable[Mapping[str, Any]], metric: str) -> Table:
     """The differences of the ``last`` rows, one line each.
 
     Args:
-        rows: of :func:`harness.leaderboard.intervals.intervals`.
+        rows: of :func:`harness.statistics.intervals.intervals`.
         metric: the figure they are of.
     """
     table = Table(

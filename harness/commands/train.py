@@ -8,11 +8,11 @@ from harness.commands.search import command_line, show_prepared, write_config
 from harness.config import TrainOptions, TrialConfig
 from harness.errors import UsageError
 from harness.leaderboard.failures import FailureLedger
-from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.schema import metric_names
 from harness.plan.studies import Prepared, prepare_studies
 from harness.records import TrialRecord, ends
 from harness.search.book import joined, opened
+from harness.selection.protocols import oracle_value
 from harness.training.checkpoint import TrialFiles
 from harness.training.run_trial import run_trial
 from harness.versions import git_commit

@@ -7,11 +7,11 @@ from typing import Any
 
 from harness.config import StudyConfig, to_json
 from harness.leaderboard.floors import POOLED, as_floors
-from harness.leaderboard.protocols import ORACLE, Pick, picks
 from harness.leaderboard.schema import SCHEMA_VERSION
 from harness.leaderboard.trial_file import parameter_cells
 from harness.methods import get_method
 from harness.records import EpochRecord, TrialRecord, ends
+from harness.selection.protocols import ORACLE, Pick, picks
 
 PROTOCOL_ORDER = ("last", "label_free", "transfer", "paper", ORACLE, "floor", "chance")
 
@@ -54,8 +54,8 @@ def study_rows(
         trials: of the study on the pair, by number.
         direction: ``ab`` or ``ba``.
         context: what a row needs beside its trial.
-        transfer: picks that other pairs' trials made (:mod:`harness.leaderboard.transfer`).
-        chosen_among: see :func:`harness.leaderboard.protocols.picks`.
+        transfer: picks that other pairs' trials made (:mod:`harness.selection.transfer`).
+        chosen_among: see :func:`harness.selection.protocols.picks`.
     """
     chosen = [*picks(trials, context.first_metric, chosen_among), *transfer]
     oracle = next((pick for pick in chosen if pick.protocol == ORACLE), None)

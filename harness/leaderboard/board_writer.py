@@ -9,14 +9,14 @@ from harness.config import Pair, StudyConfig
 from harness.datasets.contract import DatasetIndex
 from harness.evaluation.vault import unseal
 from harness.leaderboard.board import BoardContext, chance_row, merge_rows, study_rows
-from harness.leaderboard.confirmed import confirm_rows
 from harness.leaderboard.failures import FailureLedger
-from harness.leaderboard.judging import judge_study, write_judges
-from harness.leaderboard.protocols import Pick, picks
-from harness.leaderboard.start_trials import StartTrials
 from harness.leaderboard.store import ResultsStore
-from harness.leaderboard.transfer import TransferPicks
 from harness.records import TrialRecord, ends, scored_directions
+from harness.selection.confirmed import confirm_rows
+from harness.selection.protocols import Pick, picks
+from harness.selection.start_trials import StartTrials
+from harness.selection.transfer import TransferPicks
+from harness.statistics.judging import judge_study, write_judges
 from harness.training.scored_trial import pair_vault
 
 JUDGE_INTERVAL = 30.0
@@ -31,7 +31,7 @@ class StudyTrials:
         study: the study.
         pair: the pair.
         trials: by number.
-        chosen_among: see :func:`harness.leaderboard.protocols.picks`.
+        chosen_among: see :func:`harness.selection.protocols.picks`.
         fresh: by trial id of a pick its finished trainings with fresh seeds.
     """
 

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.leaderboard.protocols import Pick
 from harness.records import TrialRecord
+from harness.selection.protocols import Pick
 from harness.training.checkpoint import drop_trial, trial_folder
 from harness.whole_files import replacing
 

@@ -122,11 +122,15 @@ class ResultsStore:
         wanted = None if study_ids is None else set(study_ids)
         paths = [
             path
-            for path in sorted((self.root / kind).glob("*/*.parquet"))
+            for path in self.trial_paths(kind)
             if wanted is None or path.stem.partition(".")[0] in wanted
         ]
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self.read_trial, paths))
+
+    def trial_paths(self, kind: str = "trials") -> list[Path]:
+        """The files of all ended trials (or ``confirmations``), by name."""
+        return sorted((self.root / kind).glob("*/*.parquet"))
 
     def read_trial(self, path: Path) -> TrialRecord:
         """The trial of one file."""

@@ -16,16 +16,17 @@ from harness.datasets.scenario import class_half, domain_subset, resolve_pairs
 from harness.datasets.verify import Verification, verify
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board import BoardContext
+from harness.leaderboard.earlier_versions import CONTINUED, continued
 from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
 from harness.plan.notes import idle_parameters, study_notes
+from harness.plan.option_checks import check_assignments, check_numbers
 from harness.plan.ranges import parse_ranges
 from harness.plan.samplers import directions
 from harness.plan.start_points import within
 from harness.plan.study_plan import HALVING, StudyPlan
 from harness.plugins import PluginFile, load_plugins, method_digest
-from harness.search.option_checks import check_assignments, check_numbers
 from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
@@ -116,6 +117,7 @@ def prepare_studies(
             sampler=sampler,
             scope=scope,
             ranges=ranges,
+            store=store,
         )
         plans.append(plan)
         notes += said
@@ -150,6 +152,7 @@ def _plan(
     sampler: str,
     scope: str,
     ranges: Sequence[str],
+    store: ResultsStore,
 ) -> tuple[StudyPlan, list[str]]:
     defaults = index.spec.defaults
     assigned = parse_assignments(options.set, method)
@@ -213,6 +216,7 @@ def _plan(
         early_stopping=_early_stopping(scope, sampler),
         seed=options.seed,
     )
+    config = continued(config, store)
     plan = StudyPlan(
         config=config,
         method=method,
@@ -226,6 +230,7 @@ def _plan(
         source=source,
     )
     loaded = [] if weights == "random" else [report.sentence]
+    loaded += [CONTINUED] if config.legacy_id else []
     return plan, [*loaded, *study_notes(plan, smallest, sizes, idle)]
 
 

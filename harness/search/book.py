@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from harness.config import Pair, TrialConfig, from_json, to_json
+from harness.config import Pair, TrialConfig, to_json, trial_from_json
 from harness.datasets.scenario import pair_slug
 from harness.evaluation.vault import unseal
 from harness.leaderboard.store import ResultsStore
@@ -101,7 +101,7 @@ class PairBook:
     def _left_half_done(self) -> list[TrialConfig]:
         mine = f"{self.plan.config.study_id}.{pair_slug(*self.pair)}."
         return [
-            from_json(TrialConfig, path.read_text())
+            trial_from_json(path.read_text())
             for path in sorted((self._store.root / "in_flight").glob("*.json"))
             if path.name.startswith(mine)
         ]

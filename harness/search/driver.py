@@ -15,7 +15,6 @@ from harness.leaderboard.board import BoardContext
 from harness.leaderboard.board_writer import BoardWriter, StudyTrials
 from harness.leaderboard.mirror import StudyMirror
 from harness.leaderboard.picks import keep_picks
-from harness.leaderboard.query_files import write_queries
 from harness.leaderboard.store import ResultsStore
 from harness.plan.samplers import directions
 from harness.plan.study_plan import StudyPlan
@@ -25,6 +24,7 @@ from harness.search.confirmation import Confirmations
 from harness.search.dataset_scope import DatasetScope
 from harness.search.early_stopping import should_stop
 from harness.search.pair_scope import PairScope
+from harness.statistics.query_files import write_queries
 from harness.training.checkpoint import drop_trial, trial_folder
 
 BOARD_INTERVAL = 3.0

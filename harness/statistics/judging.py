@@ -20,11 +20,11 @@ from scipy.stats import rankdata
 
 from harness.config import Pair, StudyConfig
 from harness.datasets.scenario import pair_slug
-from harness.leaderboard.protocols import oracle_value
 from harness.leaderboard.schema import with_pandas_types
-from harness.leaderboard.start_trials import finished_by_setting
 from harness.leaderboard.store import table_of, write_table
 from harness.records import TrialRecord
+from harness.selection.protocols import oracle_value
+from harness.selection.start_trials import finished_by_setting
 from harness.validators import get_validator, validator_names
 
 FILE = "validators.parquet"

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.leaderboard.board import COMPARABLE
-from harness.leaderboard.comparison import compare
-from harness.leaderboard.query_files import queries_path
 from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.store import table_of, write_table
+from harness.statistics.comparison import compare
+from harness.statistics.query_files import queries_path
 
 FILE = "intervals.parquet"
 CONFIDENCE = 0.95
@@ -42,7 +42,7 @@ def intervals(
         root: results folder of the data set.
         board: rows of one directed pair.
         study_ids: whose rows are compared.
-        metric: as in :func:`harness.leaderboard.comparison.compare`.
+        metric: as in :func:`harness.statistics.comparison.compare`.
 
     Returns:
         Rows of the file; the left row is the better one by the figure of the board.

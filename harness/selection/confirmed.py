@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.leaderboard.protocols import ORACLE, best, oracle_value
 from harness.records import EpochRecord, TrialRecord
+from harness.selection.protocols import ORACLE, best, oracle_value
 
 EPOCH_RULES = {
     "last": "last",

@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.errors import UsageError, nearest
-from harness.leaderboard.confirmed import epoch_rule
-from harness.leaderboard.query_files import queries_path, read_queries
+from harness.selection.confirmed import epoch_rule
+from harness.statistics.query_files import queries_path, read_queries
 
 Floats = NDArray[np.float64]
 _BLOCK = 1024  # resamples held at a time

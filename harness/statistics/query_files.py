@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import domain_subset
 from harness.evaluation.query_scores import QueryScores, unseal_queries
-from harness.leaderboard.confirmed import EPOCH_RULES, epoch_by
 from harness.leaderboard.store import write_table
 from harness.records import TrialRecord, ends
+from harness.selection.confirmed import EPOCH_RULES, epoch_by
 
 
 def queries_schema(ks: Sequence[int]) -> pa.Schema:

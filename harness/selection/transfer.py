@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from harness.config import Pair
 from harness.datasets.scenario import pair_slug
-from harness.leaderboard.protocols import Pick, is_oracle, oracle_value
-from harness.leaderboard.start_trials import StartTrials, finished_by_setting
 from harness.records import TrialRecord
+from harness.selection.protocols import Pick, is_oracle, oracle_value
+from harness.selection.start_trials import StartTrials, finished_by_setting
 
 TRANSFER = "transfer"
 TRANSFER_SHARED = "transfer:shared"

@@ -1,0 +1,1 @@
+"""Which (trial, epoch) a row reports: the selection protocols."""

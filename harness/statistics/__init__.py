@@ -1,0 +1,1 @@
+"""What many trials or queries say together: curves, intervals, judged validators."""
