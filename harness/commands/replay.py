@@ -22,6 +22,7 @@ from harness.datasets.frame_store import prepare
 from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
 from harness.errors import UsageError
 from harness.leaderboard.schema import trial_schema
+from harness.leaderboard.store import KINDS
 from harness.leaderboard.trial_file import record_from_rows, trial_rows
 from harness.methods import PairShape, get_method, method_names
 from harness.plan.studies import default_cache_dir
@@ -32,9 +33,6 @@ from harness.training.run_trial import run_trial
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
 from models.weights import file_digest, timm_weight_file
-
-KINDS = ("trials", "confirmations")
-"""Folders under ``<out>/<dataset>`` that hold files of trials."""
 
 ROW_DECIDES = (
     "pairs",

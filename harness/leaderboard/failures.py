@@ -14,14 +14,12 @@ import pyarrow.parquet as pq
 
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.schema import with_pandas_types
-from harness.leaderboard.store import ResultsStore, write_table
+from harness.leaderboard.store import KINDS, ResultsStore, write_table
 from harness.leaderboard.trial_file import parameter_cells
 from harness.records import TrialRecord
 
 FILE = "failures.parquet"
 
-KINDS = ("trials", "confirmations")
-"""Folders of trial files."""
 
 SCHEMA = with_pandas_types(
     [

@@ -17,10 +17,13 @@ from harness.config import TrialConfig, content_hash
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
-from harness.leaderboard.schema import board_schema, trial_schema
+from harness.leaderboard.schema import SCHEMA_VERSION, board_schema, trial_schema
 from harness.leaderboard.trial_file import read_record, trial_rows
 from harness.records import TrialRecord
 from harness.whole_files import UNFINISHED, replacing
+
+KINDS = ("trials", "confirmations")
+"""Folders of trial files."""
 
 
 class ResultsStore:
@@ -58,6 +61,7 @@ class ResultsStore:
         self._drop_unfinished()
         try:
             self._check_images(index)
+            self._bring_up()
         except UsageError:
             self.close()
             raise
@@ -78,7 +82,14 @@ class ResultsStore:
         if not path.exists():
             with replacing(path) as temporary:
                 temporary.write_text(
-                    json.dumps({"fingerprint": index.fingerprint, "domains": domains}, indent=1)
+                    json.dumps(
+                        {
+                            "fingerprint": index.fingerprint,
+                            "domains": domains,
+                            "schema_version": SCHEMA_VERSION,
+                        },
+                        indent=1,
+                    )
                 )
             return
         held = json.loads(path.read_text())
@@ -94,6 +105,32 @@ class ResultsStore:
             f"{self.root} holds results of other images under the name '{index.name}': "
             f"{', '.join(changed)} changed. Choose another --out, or bring the images back."
         )
+
+    def _bring_up(self) -> None:
+        """Rewrites the files of an older schema version, once.
+
+        Their boards named the versions of the run that last wrote them: here each row takes those
+        of its trial, or none.
+        """
+        path = self.root / "dataset.json"
+        described = json.loads(path.read_text())
+        if described.get("schema_version") == SCHEMA_VERSION:
+            return
+        versions: dict[str, str] = {}
+        for kind in KINDS:
+            for trial_path in self.trial_paths(kind):
+                record = self.read_trial(trial_path)
+                versions[record.config.trial_id] = record.versions
+                self.write_trial(record)
+        for board_path in self.board_folder.glob("*.parquet"):
+            rows = pq.ParquetFile(board_path).read().to_pylist()
+            for row in rows:
+                row["versions"] = versions.get(row["trial_id"]) or None
+                row["git_commit"], row["schema_version"] = None, SCHEMA_VERSION
+            write_table(table_of(rows, board_schema(self.ks)), board_path)
+        with replacing(path) as temporary:
+            described["schema_version"] = SCHEMA_VERSION
+            temporary.write_text(json.dumps(described, indent=1))
 
     @property
     def board_folder(self) -> Path:

@@ -151,7 +151,7 @@ def record_from_rows(rows: Sequence[Mapping[str, Any]], ks: Sequence[int]) -> Tr
 def _figures(row: Mapping[str, Any], prefix: str) -> dict[str, float]:
     """The losses or validators of a row: those with a column, and those of plug-ins."""
     others: dict[str, float] = json.loads(row.get("other_figures") or "{}")
-    every = {**{name: row.get(name) for name in figure_columns()}, **others}
+    every = {**row, **others}
     return _present(every, [name for name in every if name.startswith(prefix)], prefix)
 
 
