@@ -3,7 +3,8 @@
 import pytest
 from in_process_search import search, write_domains
 
-from harness.leaderboard.floors import as_floors, floor_protocol
+from harness.commands.progress import board_table
+from harness.leaderboard.floors import as_floors, floor_protocol, verdict
 
 METHODS = ("instance", "floor", "floor_centred", "floor_csls")
 
@@ -19,18 +20,20 @@ def of(board, method):
     return board[board["method"] == method]
 
 
-def test_a_method_without_training_is_a_floor_by_its_name(board):
-    assert set(of(board, "floor")["protocol"]) == {"floor:pooled"}
-    assert set(of(board, "floor_centred")["protocol"]) == {"floor:centred", "floor:pooled"}
-    # The paper's number of neighbours is more than these domains have: no paper row.
-    searched = {"floor:csls", "floor:csls:oracle", "floor:pooled"}
-    assert set(of(board, "floor_csls")["protocol"]) == searched
+def test_a_method_without_training_is_one_floor_row_by_its_name(board):
+    for name, protocol in (
+        ("floor", "floor:pooled"),
+        ("floor_centred", "floor:centred"),
+        ("floor_csls", "floor:csls"),
+    ):
+        rows = of(board, name)
+        assert list(rows["protocol"]) == [protocol] * 2  # one in each direction
+        assert rows["epoch"].isna().all()
+        assert rows[["query", "gallery"]].drop_duplicates().shape[0] == 2
     floors = board[board["method"].str.startswith("floor")]
     assert set(floors["kind"]) == {"floor"}
     assert floors["rank"].isna().all()
     assert (floors["seconds"] > 0).all()
-    for directed in floors.groupby(["query", "gallery", "method", "protocol"]):
-        assert len(directed[1]) == 1
 
 
 def test_a_training_beside_floors_is_ranked_alone_and_comes_before_them(board):
@@ -44,18 +47,52 @@ def test_a_training_beside_floors_is_ranked_alone_and_comes_before_them(board):
 
 def test_pooled_features_score_alike_from_every_study(board):
     pooled = board[board["protocol"] == "floor:pooled"]
-    assert set(pooled["method"]) == set(METHODS)
+    assert set(pooled["method"]) == {"instance", "floor"}
     for _, directed in pooled.groupby(["query", "gallery"]):
         assert directed["P@1"].nunique() == 1
 
 
-def test_the_only_setting_needs_nobody_to_choose_it():
+def test_the_printed_board_lists_pooled_features_once(board):
+    rows = board[(board["query"] == "ink")].astype(object).where(board.notna(), None)
+    table = board_table("ink → oil", rows.to_dict("records"), ["P@1", "mAP@All"], [])
+    protocols = list(table.columns[1].cells)
+    assert protocols.count("floor:pooled") == 1
+
+
+def test_the_first_pick_is_the_row_whoever_else_would_choose():
     rows = [
         {"protocol": name, "method": "floor_centred", "kind": "trained", "oracle_gap": 0.0}
-        for name in ("paper", "oracle")
+        for name in ("last", "paper", "oracle")
     ]
-    only = as_floors(rows, searched=False)
-    assert [(row["protocol"], row["kind"]) for row in only] == [("floor:centred", "floor")]
-    chosen = as_floors(rows, searched=True)
-    assert [row["protocol"] for row in chosen] == ["floor:centred:paper", "floor:centred:oracle"]
+    (only,) = as_floors(rows)
+    assert (only["protocol"], only["kind"], only["epoch"]) == ("floor:centred", "floor", None)
+    assert as_floors([]) == []
     assert floor_protocol("nothing") == "floor:nothing"
+
+
+def scored(kind, protocol, value):
+    ends = {"query": "Noto", "gallery": "Twemoji"}
+    return {**ends, "kind": kind, "protocol": protocol, "mAP@All": value}
+
+
+@pytest.mark.parametrize(
+    ("last", "oracle", "floor", "said"),
+    [(20.0, 50.0, 30.0, True), (31.0, 50.0, 30.0, False), (30.0, 30.0, 30.0, True)],
+)
+def test_the_board_says_where_no_training_beats_the_untrained_features(last, oracle, floor, said):
+    """What labels chose is no training that a user could have picked."""
+    rows = [
+        scored("trained", "last", last),
+        scored("trained", "oracle", oracle),
+        scored("floor", "floor:pooled", floor),
+        scored("floor", "floor", 1.0),
+        scored("chance", "chance", 99.0),
+    ]
+    sentence = verdict(rows, "mAP@All")
+    assert bool(sentence) == said
+    if said:
+        assert sentence == (
+            "No training beats the untrained features on Noto → Twemoji: "
+            f"mAP@All {last:.1f} against {floor:.1f}."
+        )
+    assert verdict([scored("trained", "last", 1.0)], "mAP@All") is None

@@ -232,3 +232,37 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         ResultsStore(tmp_path / "file", "toy", (1,)).open_for_writing(toy_index())
+
+
+def answer(value, **changes):
+    cells = {
+        **{"kind": "trained", "protocol": "last", "scenario": "partial", "scenario_seed": 1},
+        **{"backbone": "b", "weights": "w", "image_size": 32, "epochs": 3, "precision": "fp32"},
+        **{"fingerprint": "f", "method": "m", "study_id": f"s{value}", "P@1": value},
+    }
+    return cells | changes
+
+
+@pytest.mark.parametrize(
+    "other", [{"scenario_seed": 2}, {"precision": "bf16"}, {"fingerprint": "g"}, {"epochs": 4}]
+)
+def test_rows_of_another_question_are_not_ranked_together(other):
+    rows = merge_rows([], [answer(10.0), answer(20.0, **other)], "P@1")
+    assert [row["rank"] for row in rows] == [1, 1]
+    together = merge_rows([], [answer(10.0), answer(20.0)], "P@1")
+    assert [(row["P@1"], row["rank"]) for row in together] == [(20.0, 1), (10.0, 2)]
+
+
+def test_without_a_class_split_its_seed_separates_nothing():
+    rows = [answer(10.0, scenario="close"), answer(20.0, scenario="close", scenario_seed=2)]
+    assert [row["rank"] for row in merge_rows([], rows, "P@1")] == [1, 2]
+
+
+def test_chance_rows_of_two_class_splits_stand_beside_each_other():
+    one, other = (
+        answer(seed, kind="chance", protocol="chance", study_id=None, scenario_seed=seed)
+        for seed in (1, 2)
+    )
+    both = merge_rows(merge_rows([], [one], "P@1"), [other], "P@1")
+    assert sorted(row["scenario_seed"] for row in both) == [1, 2]
+    assert len(merge_rows(both, [other], "P@1")) == 2

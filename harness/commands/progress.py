@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config import StudyConfig
-from harness.leaderboard.board import COMPARABLE, BoardContext
+from harness.leaderboard.board import COMPARABLE, BoardContext, question
 from harness.records import TrialRecord
 from harness.search.driver import SearchDriver
 from harness.selection.protocols import oracle_value
@@ -156,16 +156,15 @@ def comparable_rows(
 ) -> list[Mapping[str, Any]]:
     """The rows of a board that may be set beside a study's own: other methods' too.
 
-    They agree with it in scenario, backbone, weights, image size and epochs; chance, which knows
-    no network, in the scenario alone.
+    They answer the same question; chance, which knows no network, that of the same images.
     """
-    question = {name: getattr(study, name) for name in COMPARABLE if name != "protocol"}
-    question["weights"] = study.weights_name
+    asked = {name: getattr(study, name) for name in COMPARABLE} | {"weights": study.weights_name}
+    of_images = ("scenario", "scenario_seed", "fingerprint")
     return [
         row
         for row in rows
-        if row["scenario"] == study.scenario
-        and (row["kind"] == "chance" or all(row[name] == question[name] for name in question))
+        for names in (of_images if row["kind"] == "chance" else COMPARABLE,)
+        if question(row, names) == question(asked, names)
     ]
 
 
@@ -202,7 +201,7 @@ def board_table(
         cells = (
             *(_with_spread(row, metric) for metric in metrics),
             _show(row.get("oracle_gap")),
-            _show(row.get("epoch")),
+            "" if row["kind"] == "floor" else _show(row.get("epoch")),
             *([_settings_cell(row, searched, per_line)] if searched else []),
         )
         own_line = "" if row["kind"] == "floor" else place

@@ -20,6 +20,7 @@ from harness.commands.progress import (
 from harness.config import TrainOptions, TuneOptions, content_hash, plain
 from harness.datasets.verify import verification_table
 from harness.errors import UsageError
+from harness.leaderboard.floors import verdict
 from harness.plan.samplers import describe_sampler, keeps_state
 from harness.plan.studies import Prepared, prepare_studies
 from harness.plan.study_plan import StudyPlan
@@ -208,6 +209,9 @@ def _show_outcome(
                 title += f", scenario {options.scenario}"
             console.print()
             console.print(board_table(title, rows, metrics, searched))
+            untrained_is_best = verdict(rows, prepared.context.primary_metric)
+            if untrained_is_best:
+                console.print(untrained_is_best, style="yellow", soft_wrap=True, markup=False)
     if driver.halted:
         console.print(
             f"Stopped before the end: {driver.ended} of {driver.total} trials have ended. The same "

@@ -15,8 +15,17 @@ from harness.selection.protocols import ORACLE, Pick, picks
 
 PROTOCOL_ORDER = ("last", "label_free", "transfer", "paper", ORACLE, "floor", "chance")
 
-COMPARABLE = ("protocol", "scenario", "backbone", "weights", "image_size", "epochs")
-"""Only rows that agree in these are ranked against each other."""
+COMPARABLE = (
+    "scenario",
+    "scenario_seed",
+    "backbone",
+    "weights",
+    "image_size",
+    "epochs",
+    "precision",
+    "fingerprint",
+)
+"""Only rows of one protocol that agree in these are ranked against each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +83,9 @@ def study_rows(
                 _metric(pick.epoch, direction, context.primary_metric),
             )
         rows.append(row)
-    floors = _floor_rows(trials, direction, context)
     if trials and not get_method(trials[0].config.study.method).trains:
-        rows = as_floors(rows, searched=bool(trials[0].config.searched))
-        named = {row["protocol"] for row in rows}
-        floors = [row for row in floors if row["protocol"] == POOLED and POOLED not in named]
-    return rows + floors
+        return as_floors(rows)
+    return rows + _floor_rows(trials, direction, context)
 
 
 def chance_row(
@@ -96,6 +102,7 @@ def chance_row(
         "method": "chance",
         "protocol": "chance",
         "scenario": study.scenario,
+        **_class_split_cells(study, context),
         "query": query,
         "gallery": gallery,
         "dataset": study.dataset,
@@ -107,18 +114,18 @@ def chance_row(
 
 
 def merge_rows(
-    held: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], primary_metric: str
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], primary_metric: str
 ) -> list[dict[str, Any]]:
     """The rows of a board after those of some studies were made anew, ranked and sorted.
 
-    Of ``held`` the rows of studies that occur in ``new`` are dropped, and chance rows of a
-    scenario and fingerprint that ``new`` has too.
+    Of the ``old`` ones those of studies that occur in ``new`` are dropped, and chance rows of a
+    question that ``new`` has too.
     """
     studies = {row["study_id"] for row in new if row.get("study_id")}
     chances = {_chance_key(row) for row in new if row["kind"] == "chance"}
     kept = [
         dict(row)
-        for row in held
+        for row in old
         if row.get("study_id") not in studies
         and not (row["kind"] == "chance" and _chance_key(row) in chances)
     ]
@@ -127,8 +134,17 @@ def merge_rows(
     return sorted(rows, key=_order)
 
 
+def question(row: Mapping[str, Any], names: Sequence[str] = COMPARABLE) -> tuple[Any, ...]:
+    """What a row answers: rows of different questions are not set beside each other.
+
+    Without a class split, in ``close``, its seed does not matter.
+    """
+    split = row["scenario"] != "close"
+    return tuple(row.get(name) if split or name != "scenario_seed" else None for name in names)
+
+
 def _chance_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["scenario"], row["fingerprint"])
+    return question(row, ("scenario", "scenario_seed", "fingerprint"))
 
 
 def _rank(rows: list[dict[str, Any]], primary_metric: str) -> None:
@@ -136,7 +152,7 @@ def _rank(rows: list[dict[str, Any]], primary_metric: str) -> None:
     for row in rows:
         row["rank"] = None
         if row["kind"] == "trained" and row.get(primary_metric) is not None:
-            groups.setdefault(tuple(row[name] for name in COMPARABLE), []).append(row)
+            groups.setdefault((row["protocol"], *question(row)), []).append(row)
     for group in groups.values():
         group.sort(key=lambda row: (-row[primary_metric], row["study_id"]))
         for place, row in enumerate(group):
@@ -147,9 +163,16 @@ def _rank(rows: list[dict[str, Any]], primary_metric: str) -> None:
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     base = row["protocol"].partition(":")[0]
     place = PROTOCOL_ORDER.index(base) if base in PROTOCOL_ORDER else len(PROTOCOL_ORDER)
-    comparable = tuple(str(row.get(name)) for name in COMPARABLE)
+    comparable = (row["protocol"], *map(str, question(row)))
     rank = row["rank"] if row["rank"] is not None else math.inf
     return (place, *comparable, rank, row["method"] or "", row.get("study_id") or "")
+
+
+def _class_split_cells(study: StudyConfig, context: BoardContext) -> dict[str, Any]:
+    return {
+        "scenario_seed": study.scenario_seed,
+        "half_classes": ",".join(context.half_classes) if study.scenario != "close" else None,
+    }
 
 
 def _study_cells(trial: TrialRecord, context: BoardContext) -> dict[str, Any]:
@@ -157,8 +180,7 @@ def _study_cells(trial: TrialRecord, context: BoardContext) -> dict[str, Any]:
     return {
         "method": study.method,
         "scenario": study.scenario,
-        "scenario_seed": study.scenario_seed,
-        "half_classes": ",".join(context.half_classes) if study.scenario != "close" else None,
+        **_class_split_cells(study, context),
         "backbone": study.backbone,
         "weights": study.weights_name,
         "preset": study.preset,

@@ -5,6 +5,8 @@ from typing import Any
 
 PREFIX = "floor"
 POOLED = "floor:pooled"
+FREE_PROTOCOLS = ("last", "label_free")
+"""Protocols whose choice knew no label."""
 
 
 def floor_protocol(method: str) -> str:
@@ -14,22 +16,49 @@ def floor_protocol(method: str) -> str:
     return f"{PREFIX}:{method.removeprefix(PREFIX + '_')}"
 
 
-def as_floors(rows: Sequence[Mapping[str, Any]], *, searched: bool) -> list[dict[str, Any]]:
-    """The picks of a method that trains nothing, as floor rows.
+def as_floors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The row of a method that trains nothing: one, with the settings of its first pick.
 
-    ``floor:csls`` has the settings that the label-free objective chose, or the only ones there are;
-    ``floor:csls:paper``, ``:transfer`` and ``:oracle`` say as the protocols of these names do who
-    else chose. There is one epoch to choose from, so ``label_free`` would repeat ``last``.
+    There is no epoch to choose, and what other protocols would choose among its settings says
+    nothing of a training.
 
     Args:
-        rows: of one study, a row per pick.
-        searched: whether the study searches any setting.
+        rows: of one study in one direction, a row per pick, the objective's own first.
     """
-    floors: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        chosen_by = row["protocol"].partition(":")[0]
-        name = floor_protocol(row["method"])
-        if searched and chosen_by not in ("last", "label_free"):
-            name = f"{name}:{row['protocol']}"
-        floors.setdefault(name, {**row, "kind": "floor", "protocol": name, "oracle_gap": None})
-    return list(floors.values())
+    return [
+        {
+            **row,
+            "kind": "floor",
+            "protocol": floor_protocol(row["method"]),
+            "oracle_gap": None,
+            "epoch": None,
+        }
+        for row in rows[:1]
+    ]
+
+
+def verdict(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
+    """A sentence where no training beats the untrained features on a board; else None.
+
+    Set against each other are the best row that a choice without labels made and the best floor.
+
+    Args:
+        rows: of one directed pair, all answers to one question.
+        metric: the figure compared.
+    """
+    trained = [
+        row
+        for row in rows
+        if row["kind"] == "trained" and row["protocol"].partition(":")[0] in FREE_PROTOCOLS
+    ]
+    floors = [row for row in rows if row["kind"] == "floor"]
+    values = [
+        [row[metric] for row in group if row.get(metric) is not None] for group in (trained, floors)
+    ]
+    if not all(values) or max(values[0]) > max(values[1]):
+        return None
+    query, gallery = trained[0]["query"], trained[0]["gallery"]
+    return (
+        f"No training beats the untrained features on {query} → {gallery}: {metric} "
+        f"{max(values[0]):.1f} against {max(values[1]):.1f}."
+    )

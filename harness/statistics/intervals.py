@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.leaderboard.board import COMPARABLE
+from harness.leaderboard.board import question
 from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.store import table_of, write_table
 from harness.statistics.comparison import compare
@@ -52,7 +52,7 @@ def intervals(
     for row in board:
         is_known = row["study_id"] in wanted and queries_path(root, row["trial_id"] or "").exists()
         if row["kind"] == "trained" and row["confirmed"] and is_known:
-            groups.setdefault(tuple(row[name] for name in COMPARABLE), []).append(row)
+            groups.setdefault((row["protocol"], *question(row)), []).append(row)
     found = []
     for group in groups.values():
         group.sort(key=lambda row: -row[metric])
