@@ -6,7 +6,7 @@ Shapes: B batch, S image side in pixels, F backbone features, D embedding size.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -38,7 +38,7 @@ def _mlp_head(features: int, embedding: int) -> nn.Module:
     )
 
 
-_METADATA_KEY = "encoder_settings"
+_METADATA_KEY = "encoder"
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _HEADS: dict[str, Callable[[int, int], nn.Module]] = {"mlp": _mlp_head, "linear": nn.Linear}
 
@@ -143,15 +143,25 @@ def build_encoder(
     return encoder, load_weights(file, encoder.backbone, encoder.head, settings.backbone)
 
 
-def save_encoder(path: Path, encoder: Encoder, settings: EncoderSettings) -> None:
+def save_encoder(
+    path: Path, state: Mapping[str, Tensor], settings: EncoderSettings, notes: Mapping[str, str]
+) -> None:
     """Writes an encoder (a query encoder, or a twin's copy) to one ``.safetensors`` file.
 
     The settings travel in the metadata, so that :func:`load_encoder` needs the file alone. A
     reader never sees half a file.
+
+    Args:
+        path: of the file.
+        state: the encoder's state dict.
+        settings: what it was built from.
+        notes: further texts of the metadata.
     """
-    tensors = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in state.items()}
+    # One entry: of several safetensors writes now one first and now the other.
+    described = json.dumps({**notes, "settings": dataclasses.asdict(settings)}, sort_keys=True)
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {_METADATA_KEY: json.dumps(dataclasses.asdict(settings))})
+        save_file(tensors, temporary, {_METADATA_KEY: described})
 
 
 def load_encoder(path: Path | str) -> Encoder:
@@ -160,7 +170,7 @@ def load_encoder(path: Path | str) -> Encoder:
     ::
 
         from models.encoder import load_encoder
-        encoder = load_encoder("results/officehome/picks/<trial_id>.safetensors")
+        encoder = load_encoder("results/officehome/picks/TRIAL_ID@EPOCH.safetensors")
         z_BD, pooled_BF = encoder.embed(x_B3SS)
 
     Raises:
@@ -176,7 +186,7 @@ def load_encoder(path: Path | str) -> Encoder:
         raise UsageError(f"The encoder file '{path}' cannot be read: {error}") from error
     if _METADATA_KEY not in metadata:
         raise UsageError(f"The file '{path}' holds no encoder of this harness; is it a pick?")
-    encoder = _assemble(EncoderSettings(**json.loads(metadata[_METADATA_KEY])), seed=0)
+    encoder = _assemble(EncoderSettings(**json.loads(metadata[_METADATA_KEY])["settings"]), seed=0)
     encoder.load_state_dict(load_file(path))
     return encoder.eval()
 

@@ -158,7 +158,7 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, backbone):
     twin = MomentumTwin(build_encoder(chosen, "random", 3)[0])
     twin(images(4), torch.tensor([2, 0, 3, 1]))
     path = tmp_path / "pick.safetensors"
-    save_encoder(path, twin.encoder, chosen)
+    save_encoder(path, twin.encoder.state_dict(), chosen, {"note": "n"})
     assert [file.name for file in tmp_path.iterdir()] == ["pick.safetensors"]
     loaded = load_encoder(path)
     assert not loaded.training
@@ -171,7 +171,7 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, backbone):
 def test_a_saved_encoder_serves_as_weights_of_the_next_study(tmp_path):
     chosen = settings(embedding_size=16)
     encoder = build_encoder(chosen, "random", 3)[0]
-    save_encoder(tmp_path / "pick.safetensors", encoder, chosen)
+    save_encoder(tmp_path / "pick.safetensors", encoder.state_dict(), chosen, {})
     again, report = build_encoder(chosen, str(tmp_path / "pick.safetensors"), 4)
     assert states_equal(encoder, again)
     assert report.head_loaded

@@ -2,14 +2,20 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from command_runs import Project
 from safetensors.torch import load_file
 
-TIMING = ("seconds", "host", "git_commit", "versions", "device")
+from harness.datasets.frame_store import pair_frames
+from harness.datasets.registry import open_dataset
+from harness.training.views import evaluation_view, frame_size
+
+TIMING = ("seconds", "host", "git_commit", "command_line", "versions", "device")
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +139,24 @@ def test_train_gives_the_numbers_of_the_same_trial_under_tune(project, searched)
         under_tune.sort_values(keys)[columns].reset_index(drop=True),
         check_exact=True,
     )
+
+
+def test_every_pick_is_taken_home_by_the_lines_of_the_docs(project, searched):
+    """And embeds the study's own images as it did there."""
+    root = project.folder / "one" / "colours"
+    docs = (Path(__file__).parents[1] / "docs" / "weights.md").read_text()
+    (lines,) = re.findall(r"```python\n(from models.encoder import load_encoder.*?)```", docs, re.S)
+    board = pd.read_parquet(root / "leaderboard").query("kind == 'trained'")
+    index = open_dataset("folder", project.data, project.folder / "cache")
+    frames = pair_frames(
+        index, ("Art", "Photo"), "close", 0, frame_size(32), project.folder / "cache"
+    )
+    for row in board.drop_duplicates(["trial_id", "epoch"]).itertuples():
+        stem = f"{row.trial_id}@{row.epoch}"
+        taken = lines.replace("results/shapes/picks/TRIAL_ID@EPOCH", str(root / "picks" / stem))
+        for side, domain in zip("ab", frames, strict=True):
+            names = {"x_B3SS": evaluation_view(domain.frames_N3FF, domain.size_N2, 32)}
+            with torch.inference_mode():
+                exec(taken, names)
+            stored_ND = np.load(root / "picks" / f"{stem}.{side}.npy")
+            assert np.allclose(names["z_BD"].numpy(), stored_ND, atol=1e-5)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from harness.evaluation.snapshots import Snapshot
 from harness.whole_files import replacing
 from losses.contract import Clustering, MergedPrototypes
+from models.encoder import EncoderSettings, save_encoder
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,22 @@ def drop_trial(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_snapshots(snapshots: dict[str, Snapshot], folder: Path, metadata: dict[str, str]) -> None:
+def save_snapshots(
+    snapshots: dict[str, Snapshot],
+    folder: Path,
+    settings: EncoderSettings,
+    notes: dict[str, str],
+) -> None:
     """Writes weights (``.safetensors``) and embeddings (``.a.npy``, ``.b.npy``).
 
     Args:
         snapshots: by the name of their files, without ending.
         folder: where they go.
-        metadata: texts that stand in the weight files.
+        settings: of the encoder, so that :func:`models.encoder.load_encoder` reads the weights.
+        notes: further texts that stand in the weight files.
     """
     for name, snapshot in snapshots.items():
-        weights = {key: tensor.contiguous() for key, tensor in snapshot.weights.items()}
-        with replacing(folder / f"{name}.safetensors") as temporary:
-            save_file(weights, temporary, metadata=metadata)
+        save_encoder(folder / f"{name}.safetensors", snapshot.weights, settings, notes)
         for side, z_ND in (("a", snapshot.z_a_ND), ("b", snapshot.z_b_ND)):
             with (
                 replacing(folder / f"{name}.{side}.npy") as temporary,

@@ -75,4 +75,5 @@ def _save_snapshots(trial: ScoredTrial, files: TrialFiles) -> None:
         f"{trial.config.trial_id}@{epoch}": snapshot
         for epoch, snapshot in trial.keeper.by_epoch().items()
     }
-    save_snapshots(snapshots, files.folder, {"config_json": to_json(trial.config)})
+    notes = {"config_json": to_json(trial.config)}
+    save_snapshots(snapshots, files.folder, trial.encoder_settings, notes)

@@ -65,6 +65,7 @@ class ScoredTrial:
     Attributes:
         config: what it trains.
         device: what it trains on.
+        encoder_settings: what the encoder was built from.
         training: the loop's state.
         keeper: weights and embeddings of the epochs a pick may choose.
         history: all reports so far.
@@ -94,17 +95,14 @@ class ScoredTrial:
         )
         method = get_method(study.method)
         recipe = method.build(config.params, shape)
+        self.encoder_settings = EncoderSettings(
+            backbone=study.backbone,
+            image_size=study.image_size,
+            embedding_size=recipe.embedding_size,
+            head=recipe.head,
+        )
         encoder = copy.deepcopy(
-            _initial_encoder(
-                EncoderSettings(
-                    backbone=study.backbone,
-                    image_size=study.image_size,
-                    embedding_size=recipe.embedding_size,
-                    head=recipe.head,
-                ),
-                study.weights,
-                config.init_seed,
-            )
+            _initial_encoder(self.encoder_settings, study.weights, config.init_seed)
         )
         settings = LoopSettings(
             epochs=study.epochs,
