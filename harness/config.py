@@ -121,9 +121,6 @@ class TuneOptions(TrainOptions):
         0, "train each pick again with this many fresh seeds after the search", metavar="N"
     )
     retry_failed: bool = option(False, "train failed trials again, under the same id")
-    warm_start: bool = option(
-        False, "pair after pair: try what was best on finished pairs early on the next"
-    )
     time_budget: str | None = option(
         None, "stop after this long, such as 90s, 30m or 2h; the same command goes on", metavar="T"
     )
@@ -236,9 +233,9 @@ class TrialConfig:
         pair: first and second domain; in ``partial`` and ``open`` query and gallery.
         params: every parameter of the method.
         searched: names of those the search proposed.
-        origin: ``start`` for the trials that all pairs of a study begin with, ``warm`` for
-            settings that were best on a finished pair, ``proposed`` for the sampler's, ``given``
-            for a training outside a search, ``confirm`` for a pick with a fresh seed.
+        origin: ``start`` for the trials that all pairs of a study begin with, ``proposed`` for the
+            sampler's, ``given`` for a training outside a search, ``confirm`` for a pick with a
+            fresh seed.
         is_paper_point: whether the searched values are the paper's own.
         init_seed: seed of random initial weights, the same for all trials of a study.
         seed: of the trial's own draws.

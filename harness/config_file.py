@@ -56,16 +56,22 @@ def read_config_file(kind: type[Options], path: Path) -> Options:
         raise UsageError(
             f"The configuration {path} is not one that a run has written (no JSON object of flags)."
         )
+    flags = dict(held)
+    if flags.pop("warm_start", False):
+        raise UsageError(
+            f"The configuration {path} asks for a warm start, which saved nothing and is gone: "
+            "leave 'warm_start' out."
+        )
     items = {item.name: item for item in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
-    for name, value in held.items():
+    for name, value in flags.items():
         if name not in ALL_NAMES:
             raise UsageError(
                 f"The configuration {path} has an unknown key '{name}'. {nearest(name, ALL_NAMES)}"
             )
         if name in items:
             _check(path, items[name], hints[name], value)
-    return from_json(kind, json.dumps({k: v for k, v in held.items() if k in items}))
+    return from_json(kind, json.dumps({k: v for k, v in flags.items() if k in items}))
 
 
 def _check(path: Path, item: "dataclasses.Field[Any]", hint: Any, value: Any) -> None:

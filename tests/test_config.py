@@ -11,6 +11,8 @@ from harness.config import (
     from_json,
     to_json,
 )
+from harness.config_file import read_config_file
+from harness.errors import UsageError
 
 
 def study(**changes) -> StudyConfig:
@@ -79,3 +81,14 @@ def test_the_folder_of_a_weight_file_is_no_part_of_the_identity():
 
 def test_content_hash_does_not_depend_on_the_order_of_a_dict():
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize("value", ["false", "true"])
+def test_a_file_of_an_earlier_run_may_say_that_it_had_no_warm_start(tmp_path, value):
+    path = tmp_path / "run.json"
+    path.write_text(f'{{"warm_start": {value}, "trials": 3}}')
+    if value == "false":
+        assert read_config_file(TuneOptions, path).trials == 3
+        return
+    with pytest.raises(UsageError, match="leave 'warm_start' out"):
+        read_config_file(TuneOptions, path)
