@@ -92,14 +92,14 @@ class ResultsStore:
                     )
                 )
             return
-        held = json.loads(path.read_text())
-        if held["fingerprint"] == index.fingerprint:
+        before = json.loads(path.read_text())
+        if before["fingerprint"] == index.fingerprint:
             return
         changed = [
-            f"{name} ({held['domains'].get(name, [0])[0]} images then, "
+            f"{name} ({before['domains'].get(name, [0])[0]} images then, "
             f"{domains.get(name, [0])[0]} now)"
-            for name in sorted({*held["domains"], *domains})
-            if held["domains"].get(name) != domains.get(name)
+            for name in sorted({*before["domains"], *domains})
+            if before["domains"].get(name) != domains.get(name)
         ]
         raise UsageError(
             f"{self.root} holds results of other images under the name '{index.name}': "

@@ -70,27 +70,14 @@ class SearchDriver:
         self._command = command_line, git_commit
         ids = [plan.config.study_id for plan in plans]
         records = store.read_trials(ids)
-        confirmed = store.read_trials(ids, kind="confirmations")
         self.scopes = open_scopes(plans, pairs, store, records, retry_failed=retry_failed)
-        self._scopes = {
-            (scope.plan.config.study_id, book.pair): scope
-            for scope in self.scopes
-            for book in scope.books
-        }
-        # Under --scope dataset only the pairs of a run decide together.
-        self._elsewhere = [
-            record
-            for record in records
-            if record.config.pair not in pairs and record.config.study.scope == "pair"
-        ]
+        self._scopes = {(s.plan.config.study_id, b.pair): s for s in self.scopes for b in s.books}
+        self._elsewhere = [record for record in records if record.config.pair not in pairs]
+        confirmed = store.read_trials(ids, kind="confirmations")
         self._confirmations = Confirmations(confirm, confirmed, retry_failed=retry_failed)
-        ended = [r for book in self.books for r in book.in_order]
-        keys = [(book.plan.config.study_id, book.pair) for book in self.books]
-        known = [*ended, *self._elsewhere, *self._confirmations.ended.values()]
-        self._boards = BoardWriter(store, index, context, keys, known)
+        self._boards = BoardWriter(store, index, context, list(self._scopes), self._known())
         self._mirror = StudyMirror(store.root / "study.db")
-        self._dirty: set[Pair] = set(pairs)
-        self._boards_due = 0.0
+        self._dirty, self._boards_due = set(pairs), 0.0
         self._unplanned = list(self.scopes) if confirm else []
         self._plan_confirmations()
 
@@ -206,7 +193,9 @@ class SearchDriver:
         self.write_boards()
         self._boards.write_ledgers(at_once=True)
         for pair in sorted({record.config.pair for record in self._elsewhere}):
-            self._boards.write_pair(self._trials_elsewhere(pair))
+            trials = self._trials_elsewhere(pair)
+            if trials:
+                self._boards.write_pair(trials)
         for book in self.books:
             keep_picks(
                 self.store.root / "picks",
@@ -258,7 +247,8 @@ class SearchDriver:
         """The trials of this run's studies on a pair that it did not search."""
         by_study: dict[str, list[TrialRecord]] = {}
         for record in sorted(self._elsewhere, key=lambda record: record.config.number):
-            if record.config.pair == pair:
+            # Under --scope dataset only the pairs of a run decide together.
+            if record.config.pair == pair and record.config.study.scope == "pair":
                 by_study.setdefault(record.config.study.study_id, []).append(record)
         return [
             StudyTrials(
@@ -274,6 +264,11 @@ class SearchDriver:
     def _book_of(self, config: TrialConfig) -> PairBook:
         scope = self._scopes[config.study.study_id, config.pair]
         return next(book for book in scope.books if book.pair == config.pair)
+
+    def _known(self) -> list[TrialRecord]:
+        """Everything that has ended of this run's studies, on whichever pair."""
+        ended = [record for book in self.books for record in book.in_order]
+        return [*ended, *self._elsewhere, *self._confirmations.ended.values()]
 
     def _running_record(self, config: TrialConfig) -> TrialRecord:
         if config.confirms:

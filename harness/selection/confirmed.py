@@ -64,12 +64,12 @@ def confirm_rows(
     """
     made = []
     for row in rows:
-        held = dict(row)
+        confirmed = dict(row)
         # Picks of trainings and of methods that train nothing; no floor of an untrained epoch.
         if row.get("n_seeds"):
             trials = fresh.get(row["trial_id"], ())
-            held |= _fresh_cells(row["protocol"], trials, direction, first_metric)
-        made.append(held)
+            confirmed |= _fresh_cells(row["protocol"], trials, direction, first_metric)
+        made.append(confirmed)
     oracle = next((row for row in made if row["protocol"] == ORACLE), None)
     for row in made:
         if oracle is None or row.get("oracle_gap") is None:
@@ -89,8 +89,8 @@ def _fresh_cells(
     if not metrics:
         return {"confirmed": False}
     cells: dict[str, Any] = {"confirmed": True, "n_seeds": len(metrics)}
-    for name in dict.fromkeys(name for held in metrics for name in held):
-        values = [held.get(name, math.nan) for held in metrics]
+    for name in dict.fromkeys(name for of_seed in metrics for name in of_seed):
+        values = [of_seed.get(name, math.nan) for of_seed in metrics]
         whole = not any(math.isnan(value) for value in values)
         cells[name] = statistics.fmean(values) if whole else None
         spread = whole and len(values) > 1

@@ -47,8 +47,8 @@ def best(
 ) -> tuple[TrialRecord, EpochRecord] | None:
     """The candidate of the largest finite value; of equal ones the first."""
     values = [(value(record), (trial, record)) for trial, record in candidates]
-    finite = [held for held in values if math.isfinite(held[0])]
-    return max(finite, key=lambda held: held[0], default=(math.nan, None))[1]
+    finite = [scored for scored in values if math.isfinite(scored[0])]
+    return max(finite, key=lambda scored: scored[0], default=(math.nan, None))[1]
 
 
 def picks(
@@ -70,7 +70,7 @@ def picks(
     objective = finished[0].config.study.objective
     every = [(trial, record) for trial in finished for record in trial.trained]
     final = [(trial, trial.trained[-1]) for trial in finished]
-    from_paper = [held for held in every if held[0].config.is_paper_point]
+    from_paper = [candidate for candidate in every if candidate[0].config.is_paper_point]
 
     free = every
     if chosen_among is not None:
@@ -90,4 +90,4 @@ def picks(
         found.append((f"label_free:{objective}", best(free, by_objective)))
     found.append(("paper", best(from_paper, by_labels)))
     found.append((ORACLE, best(every, by_labels)))
-    return [Pick(protocol, *held) for protocol, held in found if held is not None]
+    return [Pick(protocol, *chosen) for protocol, chosen in found if chosen is not None]

@@ -187,17 +187,17 @@ def _queries(root: Path, row: Mapping[str, Any]) -> pd.DataFrame:
             f"The pick {trial_id} has no scores of single queries; run its search with --confirm N."
         )
     frame = read_queries(root, trial_id).to_pandas()
-    held = frame[
+    queries = frame[
         (frame["epoch_by"] == rule)
         & (frame["query"] == row["query"])
         & (frame["gallery"] == row["gallery"])
     ]
-    if held.empty:
+    if queries.empty:
         raise UsageError(
             f"The pick {trial_id} has no scores of {row['query']} → {row['gallery']} by the "
             f"protocol {row['protocol']}."
         )
-    return held
+    return queries
 
 
 def _column_of(metric: str, columns: pd.Index) -> tuple[str, bool]:

@@ -83,6 +83,6 @@ def write_intervals(
 ) -> None:
     """Writes the file; rows in which a study that is not named takes part stay."""
     path, anew = root / FILE, set(study_ids)
-    held = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
-    kept = [row for row in held if not {row["left.study_id"], row["right.study_id"]} <= anew]
+    before = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
+    kept = [row for row in before if not {row["left.study_id"], row["right.study_id"]} <= anew]
     write_table(table_of([*kept, *rows], SCHEMA), path)

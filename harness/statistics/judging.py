@@ -109,11 +109,11 @@ def judge_pair(trials: Iterable[TrialRecord], first_metric: str) -> list[dict[st
         trials: ended trials; those that are no finished start trials are left out.
         first_metric: the data set's first P@k, judged beside ``mAP@All``.
     """
-    held = finished_by_setting(trials)
-    reports = [report for _, report in held.values()]
+    finished = finished_by_setting(trials)
+    reports = [report for _, report in finished.values()]
     if not reports:
         return []
-    config = next(iter(held.values()))[0].config
+    config = next(iter(finished.values()))[0].config
     shared = _shared_cells(config.study, config.pair)
     rows = []
     for metric in ("mAP@All", first_metric):
@@ -221,8 +221,8 @@ def write_judges(root: Path, study_ids: Iterable[str], rows: Iterable[Mapping[st
         rows: their rows.
     """
     path, anew = root / FILE, set(study_ids)
-    held = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
-    kept = [row for row in held if row["study_id"] not in anew]
+    before = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
+    kept = [row for row in before if row["study_id"] not in anew]
     table = table_of([*kept, *map(_without_nan, rows)], SCHEMA)
     write_table(table, path)
 

@@ -64,9 +64,9 @@ def write_queries(
     schema = queries_schema(index.spec.ks)
     tables = []
     if path.exists():
-        held = pq.ParquetFile(path).read()
-        others = pc.not_equal(held["confirmation"], record.config.trial_id)
-        tables.append(held.filter(others))
+        before = pq.ParquetFile(path).read()
+        others = pc.not_equal(before["confirmation"], record.config.trial_id)
+        tables.append(before.filter(others))
     opened = {epoch: unseal_queries(text) for epoch, text in sealed.items()}
     for rule in dict.fromkeys(EPOCH_RULES.values()):
         report = epoch_by(rule, record, first_metric)

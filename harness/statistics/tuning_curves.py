@@ -173,10 +173,14 @@ def exchangeable_trials(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     stopped early: who is stopped depends on who ran before. Trial 0 is left out, since the paper's
     point is no draw from the space, but not where nothing is searched.
     """
-    held = [record for record in trials if record.config.number > 0 or not record.config.searched]
-    proposed = [record for record in held if record.config.origin == "proposed"]
-    start = [record for record in held if record.config.origin == "start"]
-    sampler = held[0].config.study.sampler.partition("(")[0] if held else ""
+    exchangeable = [
+        record for record in trials if record.config.number > 0 or not record.config.searched
+    ]
+        record for record in trials if record.config.number > 0 or not record.config.searched
+    ]
+    proposed = [record for record in exchangeable if record.config.origin == "proposed"]
+    start = [record for record in exchangeable if record.config.origin == "start"]
+    sampler = exchangeable[0].config.study.sampler.partition("(")[0] if exchangeable else ""
     if sampler in EXCHANGEABLE_SAMPLERS and all(r.status != "pruned" for r in proposed):
         return start + proposed
     return start
@@ -191,12 +195,12 @@ def curve_rows(trials: Sequence[TrialRecord], metrics: Sequence[str]) -> list[di
     """
     ordered = sorted(trials, key=lambda record: record.config.number)
     rows = []
-    for basis, held in ((EXCHANGEABLE, exchangeable_trials(ordered)), (OBSERVED, ordered)):
-        if not held:
+    for basis, curve_trials in ((EXCHANGEABLE, exchangeable_trials(ordered)), (OBSERVED, ordered)):
+        if not curve_trials:
             continue
-        for direction in held[0].directions:
+        for direction in curve_trials[0].directions:
             for metric in metrics:
-                rows += _rows_of(held, basis, direction, metric)
+                rows += _rows_of(curve_trials, basis, direction, metric)
     return rows
 
 
@@ -274,6 +278,6 @@ def write_curves(root: Path, study_ids: Iterable[str], rows: Iterable[Mapping[st
         rows: their rows.
     """
     path, anew = root / FILE, set(study_ids)
-    held = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
-    kept = [row for row in held if row["study_id"] not in anew]
+    before = pq.ParquetFile(path).read().to_pylist() if path.exists() else []
+    kept = [row for row in before if row["study_id"] not in anew]
     write_table(pa.Table.from_pylist([*kept, *map(dict, rows)], schema=SCHEMA), path)
