@@ -176,8 +176,6 @@ def exchangeable_trials(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     exchangeable = [
         record for record in trials if record.config.number > 0 or not record.config.searched
     ]
-        record for record in trials if record.config.number > 0 or not record.config.searched
-    ]
     proposed = [record for record in exchangeable if record.config.origin == "proposed"]
     start = [record for record in exchangeable if record.config.origin == "start"]
     sampler = exchangeable[0].config.study.sampler.partition("(")[0] if exchangeable else ""
