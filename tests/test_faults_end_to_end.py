@@ -1,5 +1,6 @@
 """What kills, interrupts and failing trials leave behind, by ``python -m harness.tune`` itself."""
 
+import json
 import os
 import signal
 import time
@@ -80,7 +81,8 @@ def failing(project):
 def by_case(project, failing):
     """By case the trial's rows."""
     frame = project.frame("failing", "trials")
-    return {int(case): rows for case, rows in frame.groupby("param.case")}
+    cases = frame["params"].map(lambda text: json.loads(text)["case"])
+    return {int(case): rows for case, rows in frame.groupby(cases)}
 
 
 def test_a_failed_trial_makes_exit_code_1_and_the_others_finish(failing, by_case):
@@ -160,7 +162,16 @@ def test_retry_failed_opens_failed_trials_again_under_the_same_id(project, by_ca
     assert set(frame["status"]) == {"finished"}
     before = {case: rows["trial_id"].iloc[0] for case, rows in by_case.items()}
     after = frame.drop_duplicates("trial_id")
-    assert dict(zip(after["param.case"], after["trial_id"], strict=True)) == before
+    assert (
+        dict(
+            zip(
+                after["params"].map(lambda text: json.loads(text)["case"]),
+                after["trial_id"],
+                strict=True,
+            )
+        )
+        == before
+    )
     assert project.frame("failing", "failures.parquet").empty
     trials = project.study_db("failing")
     assert len(trials) == 5

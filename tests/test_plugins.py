@@ -189,7 +189,8 @@ def test_weights_of_a_file_are_read(tmp_path):
     spec = dataset_spec("shapes")
     settings = EncoderSettings(backbone="test_resnet", image_size=32)
     path = tmp_path / "start.safetensors"
-    save_encoder(path, build_encoder(settings, "random", 0)[0], settings)
+    encoder = build_encoder(settings, "random", 0)[0]
+    save_encoder(path, encoder.state_dict(), settings, {})
     check_dataset(replace(spec, defaults=replace(spec.defaults, weights=str(path))))
     path.write_bytes(b"nothing")
     with pytest.raises(DatasetCheckError, match="cannot be read"):
