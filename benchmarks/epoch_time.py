@@ -19,7 +19,7 @@ from rich.table import Table
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from harness.config import TrainOptions
+from harness.options import TrainOptions
 from harness.plan.studies import prepare_studies
 from harness.training.scored_trial import ScoredTrial
 

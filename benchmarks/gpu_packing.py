@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from harness.config import TrainOptions
+from harness.options import TrainOptions
 from harness.plan.studies import prepare_studies
 from harness.training.scored_trial import ScoredTrial
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cluster.tune_run import run_search, tune
-from harness.config import TrainOptions
 from harness.evaluation.vault import LabelVault
+from harness.options import TrainOptions
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
 from harness.records import EpochRecord, TrialRecord

@@ -1,108 +1,97 @@
-"""The command lines, generated from the option dataclasses of :mod:`harness.config`."""
+"""The command lines, read from the option classes of :mod:`harness.options`."""
 
-import argparse
-import dataclasses
 import os
 import sys
-import types
-import typing
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
-from harness.config import TrainOptions
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+from cyclopts.exceptions import UnknownOptionError
+
 from harness.config_file import read_config_file
+from harness.console import PIPE_WIDTH
 from harness.errors import UsageError, nearest
+from harness.options import OUTPUT, TrainOptions
 
 Options = TypeVar("Options", bound=TrainOptions)
+Request = TypeVar("Request")
 
 DONE, TRIAL_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong flag as a :class:`UsageError` with the nearest valid one."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message:
-            flag = unknown.split()[0].partition("=")[0]
-            known = [text for action in self._actions for text in action.option_strings]
-            raise UsageError(f"There is no flag '{flag}'. {nearest(flag, known)}")
-        raise UsageError(f"{message[:1].upper()}{message[1:]}. See --help.")
+EVERY_FLAG = Parameter(negative="", consume_multiple=True, allow_repeating=True)
 
 
 def parse(
     kind: type[Options],
+    request: type[Request],
     arguments: Sequence[str],
     *,
     prog: str,
     description: str,
-    extra: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-) -> tuple[Options, argparse.Namespace]:
+    examples: str = "",
+) -> tuple[Options, Request]:
     """Reads the command line; an explicit flag goes before the file of ``--config``.
 
-    Returns:
-        The options, and what ``extra`` added to the parser.
+    Args:
+        kind: the flags that a file may hold.
+        request: those that ask for something else than the command's own work.
+        arguments: of the command line.
+        prog: what was called.
+        description: what it does.
+        examples: shown at the end of ``--help``.
 
     Raises:
         UsageError: an unknown flag, a value of the wrong kind, a bad configuration file.
+        SystemExit: ``--help`` was asked for and has been shown.
     """
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    no_flags, no_request = kind(), request()
+
+    def command(
+        *,
+        options: Annotated[kind, Parameter(name="*")] = no_flags,  # type: ignore[valid-type]
+        asked: Annotated[request, Parameter(name="*")] = no_request,  # type: ignore[valid-type]
+    ) -> tuple[Options, Request]:
+        return options, asked
+
+    app = App(
+        name=prog,
+        help=description,
+        help_epilogue=examples,
+        help_format="plaintext",
+        version_flags=[],
+        default_parameter=EVERY_FLAG,
+        result_action="return_value",
     )
-    hints = typing.get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        _add_flag(parser, item, hints[item.name])
-    extra(parser)
-    given = vars(parser.parse_args(list(arguments)))
-    names = {item.name for item in dataclasses.fields(kind)}
-    explicit = {name: _as_tuple(value) for name, value in given.items() if name in names}
-    rest = argparse.Namespace(**{k: v for k, v in given.items() if k not in names})
-    base = kind()
-    if "config" in explicit:
-        base = read_config_file(kind, explicit["config"])
-    return dataclasses.replace(base, **explicit), rest
+    app.default(command)
+    app["--help"].group = OUTPUT
+    read = _call(app, arguments)
+    path = read[0].config
+    if path is not None:
+        app.config = [Dict(read_config_file(kind, path), source=str(path))]
+        read = _call(app, arguments)
+    return read
 
 
-def _add_flag(parser: argparse.ArgumentParser, item: Any, hint: Any) -> None:
-    flag = "--" + item.name.replace("_", "-")
-    text = item.metadata["help"]
-    if hint is bool:
-        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
-        return
-    several = item.metadata["several"]
-    default = item.default
-    if default not in (None, (), ""):
-        shown = " ".join(default) if several else default
-        text = f"{text} (default: {shown})"
-    kind = str if several else _plain_type(hint)
-    arguments: dict[str, Any] = {
-        "type": kind,
-        "default": argparse.SUPPRESS,
-        "help": text.replace("%", "%%"),
-        "choices": item.metadata["choices"],
-    }
-    if item.metadata["choices"] is None:
-        arguments["metavar"] = item.metadata["metavar"] or item.name.upper()
-    if several:
-        arguments |= {"nargs": "+", "action": "extend"}
-    parser.add_argument(flag, **arguments)
-
-
-def _plain_type(hint: Any) -> Any:
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return hint
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _call(app: App, arguments: Sequence[str]) -> Any:
+    try:
+        read = app(list(arguments), exit_on_error=False, print_error=False)
+    except UnknownOptionError as error:
+        flag = str(error.token.keyword)
+        known = [name for group in app.assemble_argument_collection() for name in group.names]
+        raise UsageError(f"There is no flag '{flag}'. {nearest(flag, known)}") from error
+    except CycloptsError as error:
+        said = " ".join(str(error).split()).replace('"', "'")
+        raise UsageError(f"{said} See --help.") from error
+    if read is None:
+        raise SystemExit(DONE)
+    return read
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Calls a command and turns its outcome into an exit code."""
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", str(PIPE_WIDTH))
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

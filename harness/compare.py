@@ -3,26 +3,34 @@
 from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
-from harness.config import CompareOptions
 from harness.console import make_console
-from harness.lists import add_list_flag, load_for_list, show_list
+from harness.lists import Lists, load_for_list, set_defaults, show_list
+from harness.options import CompareOptions
+
+EXAMPLES = """
+Examples:
+  python -m harness.compare --methods ucdir,uem,protoot --dataset shapes
+  python -m harness.compare --methods ucdir,floor_csls --trials 20 --confirm 3
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
-    options, rest = parse(
+    options, asked = parse(
         CompareOptions,
+        Lists,
         arguments,
         prog="python -m harness.compare",
         description="Search the settings of several methods with the same budget each, show them "
         "on one board per directed pair, and write what each reaches after n trials.",
-        extra=add_list_flag,
+        examples=set_defaults() + EXAMPLES,
     )
     console = make_console()
-    if rest.list:
+    if asked.list:
         load_for_list(options.loss_module)
-        show_list(rest.list, console)
+        show_list(asked.list, console)
         return DONE
+    # Here, because torch takes seconds to import and --help and wrong flags need none of it.
     from harness.commands.compare import run_compare_command
 
     return run_compare_command(options, console)

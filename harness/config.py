@@ -1,9 +1,6 @@
-"""Configuration: what was asked for, what a study is, what a trial is.
+"""Configuration: what a study is, what a trial is.
 
-Frozen dataclasses of plain values with a JSON round trip and a content hash. The options of the
-command line are the dataclasses :class:`TrainOptions`, :class:`TuneOptions` and
-:class:`CompareOptions`; this is the one place for their defaults. Where a default is None, the
-data set decides.
+Frozen dataclasses of plain values with a JSON round trip and a content hash.
 """
 
 import dataclasses
@@ -23,126 +20,6 @@ Pair = tuple[str, str]
 """First and second domain of a training; in ``partial`` and ``open`` query and gallery."""
 
 Configuration = TypeVar("Configuration")
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    metavar: str | None = None,
-    several: bool = False,
-) -> Any:
-    """A field that is a flag of the command line.
-
-    Args:
-        default: value where the flag is absent.
-        help: what ``--help`` says of it.
-        choices: the valid words.
-        metavar: name of the value in ``--help``.
-        several: the flag takes several values and may be repeated.
-    """
-    return field(
-        default=default,
-        metadata={"help": help, "choices": choices, "metavar": metavar, "several": several},
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """Flags of ``python -m harness.train``, and the part of ``harness.tune`` that is the same."""
-
-    dataset: str = option("shapes", "data set by name, or 'folder' for your own images")
-    data_root: Path | None = option(
-        None, "folder of the data set; else $HARNESS_DATA_ROOT", metavar="DIR"
-    )
-    pairs: str | None = option(
-        None, "domain pairs: all, or A-B,C-D; the data set's by default", metavar="PAIRS"
-    )
-    method: tuple[str, ...] = option(
-        ("ucdir",), "method (repeatable)", metavar="NAME", several=True
-    )
-    scenario: str = option(
-        "close",
-        "class spaces of query and gallery domain",
-        choices=("close", "partial", "open"),
-    )
-    scenario_seed: int = option(2024, "draws the half of the classes", metavar="N")
-    backbone: str | None = option(None, "timm backbone", metavar="NAME")
-    weights: str | None = option(
-        None, "initial weights: random, timm, or a file", metavar="random|timm|FILE"
-    )
-    image_size: int | None = option(None, "side of the network's input in pixels", metavar="N")
-    batch_size: int | None = option(None, "images per domain and step", metavar="N")
-    epochs: int | None = option(None, "epochs over all stages", metavar="N")
-    objective: str = option(
-        "mutual_nn",
-        "what the search maximises: a label-free score, or oracle[:METRIC]",
-        metavar="NAME",
-    )
-    set: tuple[str, ...] = option(
-        (), "fix parameters of the method", metavar="NAME=VALUE", several=True
-    )
-    seed: int = option(0, "seed of everything random", metavar="N")
-    out: Path = option(Path("results"), "folder of the results", metavar="DIR")
-    storage: Path | None = option(
-        None, "folder of checkpoints; under --out by default", metavar="DIR"
-    )
-    cache_dir: Path | None = option(
-        None, "folder of the decoded images; else $HARNESS_CACHE_DIR", metavar="DIR"
-    )
-    loss_module: Path | None = option(
-        None, "import losses and methods of your own from a Python file", metavar="FILE"
-    )
-    skip_unreadable: bool = option(False, "go on without images that cannot be read")
-    cpus_per_trial: int = option(1, "CPU threads of a trial", metavar="N")
-    config: Path | None = option(
-        None, "take the flags from a JSON file that a run has written", metavar="FILE"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneOptions(TrainOptions):
-    """Flags of ``python -m harness.tune``."""
-
-    trials: int | None = option(None, "ended trials per pair, in total", metavar="N")
-    sampler: str = option(
-        "tpe", "how settings are proposed: tpe, random, qmc, gp, cmaes, nsga2", metavar="NAME"
-    )
-    scope: str = option(
-        "pair",
-        "own settings for each pair, or each proposal trained on all pairs",
-        choices=("pair", "dataset"),
-    )
-    space: tuple[str, ...] = option(
-        (), "change a range of the search", metavar="NAME=LOW:HIGH[:log]", several=True
-    )
-    confirm: int = option(
-        0, "train each pick again with this many fresh seeds after the search", metavar="N"
-    )
-    retry_failed: bool = option(False, "train failed trials again, under the same id")
-    time_budget: str | None = option(
-        None, "stop after this long, such as 90s, 30m or 2h; the same command goes on", metavar="T"
-    )
-    address: str | None = option(
-        None,
-        "where Ray runs: local, auto (the cluster of this machine) or HOST:PORT; else "
-        "$RAY_ADDRESS, else local",
-        metavar="local|auto|HOST:PORT",
-    )
-    max_concurrent: int | None = option(None, "trials at once; as many as fit", metavar="N")
-    gpus_per_trial: float | None = option(
-        None, "share of a GPU a trial takes; 0.25 where there is one", metavar="SHARE"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions(TuneOptions):
-    """Flags of ``python -m harness.compare``."""
-
-    methods: str = option(
-        "", "methods to compare, separated by commas; goes before --method", metavar="A,B,..."
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

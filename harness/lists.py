@@ -1,20 +1,58 @@
 """``--list``: what there is to choose from."""
 
-import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from harness.options import OUTPUT
 
-def add_list_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--list`` to a command line."""
-    parser.add_argument(
-        "--list",
-        choices=tuple(_LISTS),
-        help="print the methods, data sets, objectives or backbones, and stop",
-    )
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """What a command is asked for instead of its work."""
+
+    list: Annotated[
+        Literal["methods", "datasets", "objectives", "backbones"] | None,
+        Parameter(group=OUTPUT, help="print what there is to choose from, and stop"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListsAndReplay(Lists):
+    """The same of ``harness.train``."""
+
+    replay: Annotated[
+        str | None,
+        Parameter(
+            group=OUTPUT,
+            help="train the trial of a row once more, by its trial_id, and say which epoch differs "
+            "first, if any",
+        ),
+    ] = None
+
+
+def set_defaults() -> str:
+    """What the data sets decide where a flag is not given, as text for ``--help``."""
+    from harness.datasets.registry import dataset_names, dataset_spec
+
+    names = ("backbone", "weights", "image_size", "batch_size", "epochs", "trials")
+    lines = ["What the data set decides:", ""]
+    heading = ["--dataset", *(f"--{name.replace('_', '-')}" for name in names)]
+    rows = [heading]
+    for dataset in dataset_names():
+        defaults = dataset_spec(dataset).defaults
+        rows.append([dataset, *(str(getattr(defaults, name)) for name in names)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heading))]
+    lines += [
+        "  " + " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def load_for_list(loss_module: Path | None) -> None:

@@ -1,45 +1,44 @@
 """``python -m harness.train``: one training of one pair, without Ray."""
 
-import argparse
 from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
-from harness.config import TrainOptions
 from harness.console import make_console
-from harness.lists import add_list_flag, load_for_list, show_list
+from harness.lists import ListsAndReplay, load_for_list, set_defaults, show_list
+from harness.options import TrainOptions
+
+EXAMPLES = """
+Examples:
+  python -m harness.train --pairs clipart-real --epochs 10
+  python -m harness.train --pairs clipart-real --set K=20 tau=0.1
+  python -m harness.train --replay TRIAL_ID --out results
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
-    options, rest = parse(
+    options, asked = parse(
         TrainOptions,
+        ListsAndReplay,
         arguments,
         prog="python -m harness.train",
         description="Train one method on one domain pair; the numbers are those of the same trial "
         "under harness.tune.",
-        extra=_add_flags,
+        examples=set_defaults() + EXAMPLES,
     )
     console = make_console()
-    if rest.list:
+    if asked.list:
         load_for_list(options.loss_module)
-        show_list(rest.list, console)
+        show_list(asked.list, console)
         return DONE
-    if rest.replay is not None:
+    # Here, because torch takes seconds to import and --help and wrong flags need none of it.
+    if asked.replay is not None:
         from harness.commands.replay import run_replay_command
 
-        return run_replay_command(rest.replay, options, console)
+        return run_replay_command(asked.replay, options, console)
     from harness.commands.train import run_train_command
 
     return run_train_command(options, console)
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    add_list_flag(parser)
-    parser.add_argument(
-        "--replay",
-        metavar="TRIAL_ID",
-        help="train the trial of a row once more, and say which epoch differs first, if any",
-    )
 
 
 if __name__ == "__main__":

@@ -3,25 +3,35 @@
 from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
-from harness.config import TuneOptions
 from harness.console import make_console
-from harness.lists import add_list_flag, load_for_list, show_list
+from harness.lists import Lists, load_for_list, set_defaults, show_list
+from harness.options import TuneOptions
+
+EXAMPLES = """
+Examples:
+  python -m harness.tune --dataset shapes
+  python -m harness.tune --dataset officehome --data-root DIR --trials 40
+  python -m harness.tune --dataset folder --data-root DIR --pairs photos-sketches
+  python -m harness.tune --method uem protoot --space tau=0.05:0.2:log
+  python -m harness.tune --config results/shapes/config/STUDY_ID.json
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns its exit code."""
-    options, rest = parse(
+    options, asked = parse(
         TuneOptions,
+        Lists,
         arguments,
         prog="python -m harness.tune",
         description="Search the settings of a method over the domain pairs of a data set, and "
         "write a Parquet leaderboard for every pair.",
-        extra=add_list_flag,
+        examples=set_defaults() + EXAMPLES,
     )
     console = make_console()
-    if rest.list:
+    if asked.list:
         load_for_list(options.loss_module)
-        show_list(rest.list, console)
+        show_list(asked.list, console)
         return DONE
     # Here, because torch takes seconds to import and --help and wrong flags need none of it.
     from harness.commands.search import run_search_command

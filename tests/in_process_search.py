@@ -11,8 +11,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.config import TrialConfig, TuneOptions
+from harness.config import TrialConfig
 from harness.datasets.contract import DatasetIndex
+from harness.options import TuneOptions
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
 from harness.records import TrialRecord

@@ -40,7 +40,7 @@ from pathlib import Path
 from harness.cluster.connect import connect  # before ray
 import ray
 
-from harness.config import TuneOptions
+from harness.options import TuneOptions
 from harness.search.driver import SearchDriver
 from harness.cluster.nodes import probe_nodes
 from harness.cluster.tune_run import run_search

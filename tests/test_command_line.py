@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness.command_line import parse
-from harness.config import TrainOptions, TuneOptions, plain
+from harness.config import plain
 from harness.errors import UsageError
+from harness.lists import Lists
+from harness.options import TrainOptions, TuneOptions
 
 
 def read(*arguments: str) -> TuneOptions:
-    return parse(TuneOptions, arguments, prog="tune", description="")[0]
+    return parse(TuneOptions, Lists, arguments, prog="tune", description="")[0]
 
 
 def test_defaults_are_those_of_the_dataclass():
@@ -64,7 +68,7 @@ def test_a_flag_goes_before_the_file_of_config(tmp_path):
 def test_train_reads_the_file_of_a_tune_run(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(plain(TuneOptions(epochs=7, trials=9))))
-    options, _ = parse(TrainOptions, ["--config", str(path)], prog="train", description="")
+    options, _ = parse(TrainOptions, Lists, ["--config", str(path)], prog="train", description="")
     assert options.epochs == 7
 
 
@@ -94,3 +98,62 @@ def test_a_usage_error_exits_with_2_and_one_line(tmp_path, arguments, sentence):
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_help_is_grouped_and_says_what_the_data_sets_decide():
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.tune", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert done.returncode == 0
+    groups = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("╭")]
+    assert groups == ["Data", "Method", "Search", "Machine", "Output"]
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    decided = next(line for line in done.stdout.splitlines() if line.startswith("  officehome"))
+    assert decided.split() == ["officehome", "resnet50", "timm", "224", "64", "200", "20"]
+    assert "Examples:" in done.stdout
+
+
+def test_help_and_wrong_flags_need_neither_torch_nor_ray():
+    script = (
+        "import sys\nfrom harness.tune import main\n"
+        "try:\n    main([sys.argv[1]])\nexcept (SystemExit, Exception):\n    pass\n"
+        "print([name for name in ('torch', 'ray', 'optuna') if name in sys.modules])"
+    )
+    for flag in ("--help", "--no-such-flag"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, flag], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_toml_file_reads_as_a_json_file_does(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('epochs = 7\nmethod = ["instance"]\nskip_unreadable = true\nout = "there"\n')
+    options = read("--config", str(path), "--trials", "2")
+    assert (options.epochs, options.method, options.trials) == (7, ("instance",), 2)
+    assert (options.skip_unreadable, options.out) == (True, Path("there"))
+    path.write_text("epochs = 7\nepochz = 3\n")
+    with pytest.raises(UsageError, match=r"unknown key 'epochz'\. Did you mean 'epochs'"):
+        read("--config", str(path))
+
+
+def test_values_that_look_like_flags_or_markup_are_values():
+    options = read("--out", "x[/b]", "--set", "a=-0.5", "b=100%", "--seed", "-3", "--pairs=A-B")
+    assert options.out == Path("x[/b]")
+    assert (options.set, options.seed, options.pairs) == (("a=-0.5", "b=100%"), -3, "A-B")
+
+
+def test_what_a_run_has_written_reads_back_equal(tmp_path):
+    given = read("--epochs", "3", "--set", "K=3", "--data-root", "d", "--retry-failed")
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(plain(given)))
+    assert read("--config", str(path)) == dataclasses.replace(given, config=path)
+
+
+def test_of_a_single_value_given_twice_the_last_one_counts():
+    options = read("--epochs", "2", "--set", "K=3", "--epochs", "5", "--set", "tau=0.1")
+    assert (options.epochs, options.set) == (5, ("K=3", "tau=0.1"))

@@ -13,15 +13,17 @@ from harness import compare, tune
 from harness.command_line import parse
 from harness.commands.compare import budget_notes, curve_table, search_options
 from harness.commands.search import config_name
-from harness.config import CompareOptions, TuneOptions, plain
+from harness.config import plain
 from harness.errors import UsageError
+from harness.lists import Lists
+from harness.options import CompareOptions, TuneOptions
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies
 from harness.statistics.tuning_curves import curve_rows
 
 
 def read(*arguments):
-    return search_options(parse(CompareOptions, arguments, prog="compare", description="")[0])
+    return search_options(parse(CompareOptions, Lists, arguments, prog="compare", description="")[0])
 
 
 def test_methods_are_separated_by_commas_and_named_once():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from harness.config import TrainOptions
 from harness.evaluation.oracle import mean_over_directions
 from harness.methods import get_method, method_names
+from harness.options import TrainOptions
 from harness.plan.studies import prepare_studies
 from harness.training.scored_trial import ScoredTrial
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.commands.train import run_train_command
-from harness.config import TrainOptions
+from harness.options import TrainOptions
 from harness.training import scored_trial
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from miniature_pair import write_pair
 
-from harness.config import TrainOptions
 from harness.datasets.contract import DatasetSpec
 from harness.datasets.registry import dataset_names, dataset_spec
 from harness.errors import UsageError
 from harness.methods import PairShape
+from harness.options import TrainOptions
 from harness.plan.studies import prepare_studies
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.testing import (

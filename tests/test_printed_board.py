@@ -11,10 +11,10 @@ from study_examples import CONTEXT, PAPER, epoch, plan, record, study, toy_index
 from harness.commands.compare import _summarise, band_notes, trials_for_band, with_band
 from harness.commands.progress import OPEN_SHOWN, board_metrics, board_table, comparable_rows
 from harness.commands.search import _show_outcome
-from harness.config import TuneOptions
 from harness.leaderboard.board import chance_row, merge_rows, study_rows
 from harness.leaderboard.schema import OPEN_METRICS
 from harness.leaderboard.store import ResultsStore
+from harness.options import TuneOptions
 from harness.plan.start_points import start_count
 from harness.statistics.tuning_curves import MIN_TRIALS, study_curves
 

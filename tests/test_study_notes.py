@@ -7,8 +7,8 @@ from in_process_search import write_domains
 from optuna.distributions import FloatDistribution
 from study_examples import plan
 
-from harness.config import TuneOptions
 from harness.methods import get_method
+from harness.options import TuneOptions
 from harness.plan.notes import study_notes
 from harness.plan.samplers import describe_sampler
 from harness.plan.studies import prepare_studies

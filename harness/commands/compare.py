@@ -18,10 +18,11 @@ from rich.text import Text
 from harness.commands.progress import OPEN_SHOWN
 from harness.commands.search import run_search_command
 from harness.commands.tables import interval_table
-from harness.config import CompareOptions, Pair, TuneOptions
+from harness.config import Pair
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
 from harness.leaderboard.schema import OPEN_METRICS
+from harness.options import CompareOptions, TuneOptions
 from harness.plan.start_points import distinct_settings, start_count
 from harness.plan.studies import Prepared
 from harness.plan.study_plan import StudyPlan

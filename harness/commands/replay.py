@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.commands.progress import show_settings
-from harness.config import StudyConfig, TrainOptions, TrialConfig, trial_from_json
+from harness.config import StudyConfig, TrialConfig, trial_from_json
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
 from harness.errors import UsageError
@@ -25,6 +25,7 @@ from harness.leaderboard.schema import trial_schema
 from harness.leaderboard.store import KINDS
 from harness.leaderboard.trial_file import record_from_rows, trial_rows
 from harness.methods import PairShape, get_method, method_names
+from harness.options import TrainOptions
 from harness.plan.studies import default_cache_dir
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.records import EpochRecord, TrialRecord, ends

@@ -17,10 +17,11 @@ from harness.commands.progress import (
     comparable_rows,
     failure_table,
 )
-from harness.config import TrainOptions, TuneOptions, content_hash, plain
+from harness.config import content_hash, plain
 from harness.datasets.verify import verification_table
 from harness.errors import UsageError
 from harness.leaderboard.floors import verdict
+from harness.options import TrainOptions, TuneOptions
 from harness.plan.samplers import describe_sampler, keeps_state
 from harness.plan.studies import Prepared, prepare_studies
 from harness.plan.study_plan import StudyPlan

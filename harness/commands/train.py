@@ -5,10 +5,11 @@ from rich.console import Console
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.commands.progress import metric_table, show_seconds, show_settings
 from harness.commands.search import command_line, show_prepared, write_config
-from harness.config import TrainOptions, TrialConfig
+from harness.config import TrialConfig
 from harness.errors import UsageError
 from harness.leaderboard.failures import FailureLedger
 from harness.leaderboard.schema import metric_names
+from harness.options import TrainOptions
 from harness.plan.studies import Prepared, prepare_studies
 from harness.records import TrialRecord, ends
 from harness.search.book import joined, opened

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping
 
-from harness.config import ParameterValue, TrainOptions
+from harness.config import ParameterValue
 from harness.errors import UsageError
+from harness.options import TrainOptions
 
 AT_LEAST_ONE = (
     "epochs",

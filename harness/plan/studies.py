@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from harness.config import Pair, ParameterValue, StudyConfig, TrainOptions
+from harness.config import Pair, ParameterValue, StudyConfig
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.frame_store import prepare
 from harness.datasets.registry import open_dataset
@@ -20,6 +20,7 @@ from harness.leaderboard.earlier_versions import CONTINUED, continued
 from harness.leaderboard.schema import OPEN_METRICS, metric_names
 from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
+from harness.options import TrainOptions
 from harness.plan.notes import idle_parameters, study_notes
 from harness.plan.option_checks import check_assignments, check_numbers
 from harness.plan.ranges import parse_ranges
