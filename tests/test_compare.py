@@ -23,7 +23,8 @@ from harness.statistics.tuning_curves import curve_rows
 
 
 def read(*arguments):
-    return search_options(parse(CompareOptions, Lists, arguments, prog="compare", description="")[0])
+    options, _ = parse(CompareOptions, Lists, arguments, prog="compare", description="")
+    return search_options(options)
 
 
 def test_methods_are_separated_by_commas_and_named_once():
