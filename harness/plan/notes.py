@@ -25,7 +25,7 @@ def idle_parameters(recipe: Recipe, epochs: int) -> set[str]:
 
 
 def study_notes(
-    plan: StudyPlan, smallest: int, sizes: Sequence[tuple[int, int]], idle: Collection[str] = ()
+    plan: StudyPlan, smallest: int, sizes: Sequence[tuple[int, ...]], idle: Collection[str] = ()
 ) -> list[str]:
     """What differs from the paper, what was cut to the data, what has no effect.
 
@@ -67,7 +67,7 @@ def study_notes(
     return notes
 
 
-def _momentum_note(plan: StudyPlan, recipe: Recipe, sizes: Sequence[tuple[int, int]]) -> list[str]:
+def _momentum_note(plan: StudyPlan, recipe: Recipe, sizes: Sequence[tuple[int, ...]]) -> list[str]:
     """With momentum m the scored encoder goes 1 - m^S of the way in S steps."""
     if recipe.momentum_encoder is None or recipe.scored != "momentum" or not plan.method.trains:
         return []

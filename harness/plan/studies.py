@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import distribution_to_json
 
 from harness.config import Pair, ParameterValue, StudyConfig
 from harness.datasets.contract import DatasetIndex
@@ -27,7 +28,7 @@ from harness.plan.ranges import parse_ranges
 from harness.plan.samplers import directions
 from harness.plan.start_points import within
 from harness.plan.study_plan import HALVING, StudyPlan
-from harness.plugins import PluginFile, load_plugins, method_digest
+from harness.plugins import load_plugins, method_digest
 from harness.training.precision import choose_precision, cpu_flags
 from harness.training.scored_trial import TrialData
 from harness.training.views import frame_size
@@ -85,45 +86,22 @@ def prepare_studies(
     objective = resolve_objective(options.objective, index.spec.ks, options.scenario)
     pairs = resolve_pairs(index, options.pairs, options.scenario, both_ways=both_ways)
     store = ResultsStore(options.out, index.name, index.spec.ks)
-    defaults = index.spec.defaults
-    image_size = defaults.image_size if options.image_size is None else options.image_size
-    wanted = {domain for pair in pairs for domain in pair}
-    # With unreadable images left out the fingerprint must not depend on the pairs of a run.
-    domains = [d.name for d in index.domains if d.name in wanted or options.skip_unreadable]
-    index = prepare(
-        index,
-        domains,
-        frame_size(image_size),
-        cache_dir,
-        skip_unreadable=options.skip_unreadable,
-        progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
-    )
-    smallest = smallest_domain(index, options.scenario, options.scenario_seed)
-    sizes = []
-    for pair in pairs:
-        of_a, of_b = domain_subset(index, options.scenario, options.scenario_seed, *pair)
-        sizes.append((len(of_a), len(of_b)))
+    shared = _shared_by_methods(options, index, objective, sampler, scope)
+    index = _decoded(options, index, pairs, shared["image_size"], cache_dir, progress)
+    shared["fingerprint"], shared["dataset_warnings"] = index.fingerprint, index.warnings
+    data = TrialData(index, cache_dir, plugin)
+    split = options.scenario, options.scenario_seed
+    sizes = [tuple(map(len, domain_subset(index, *split, *pair))) for pair in pairs]
+    smallest = smallest_domain(index, *split)
     plans, notes = [], list(index.warnings)
     for method in methods:
-        plan, said = _plan(
-            method,
-            options,
-            index,
-            plugin=plugin,
-            smallest=smallest,
-            sizes=sizes,
-            objective=objective,
-            image_size=image_size,
-            trials=trials if trials is not None else defaults.trials,
-            sampler=sampler,
-            scope=scope,
-            ranges=ranges,
-            store=store,
-        )
-        plans.append(plan)
-        notes += said
+        plan, said = _plan(method, options, data, shared, ranges, smallest, sizes)
+        config = continued(plan.config, store)
+        count = index.spec.defaults.trials if trials is None else trials
+        plans.append(replace(plan, config=config, trials=count))
+        notes += [*said, *([CONTINUED] if config.legacy_id else [])]
     return Prepared(
-        data=TrialData(index, cache_dir, plugin),
+        data=data,
         pairs=pairs,
         plans=tuple(plans),
         store=store,
@@ -139,34 +117,72 @@ def prepare_studies(
     )
 
 
+def _decoded(
+    options: TrainOptions,
+    index: DatasetIndex,
+    pairs: Sequence[Pair],
+    image_size: int,
+    cache_dir: Path,
+    progress: Callable[[str], None],
+) -> DatasetIndex:
+    """The data set after the images of the run's pairs were decoded."""
+    wanted = {domain for pair in pairs for domain in pair}
+    # With unreadable images left out the fingerprint must not depend on the pairs of a run.
+    domains = [d.name for d in index.domains if d.name in wanted or options.skip_unreadable]
+    return prepare(
+        index,
+        domains,
+        frame_size(image_size),
+        cache_dir,
+        skip_unreadable=options.skip_unreadable,
+        progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
+    )
+
+
+def _shared_by_methods(
+    options: TrainOptions, index: DatasetIndex, objective: str, sampler: str, scope: str
+) -> dict[str, Any]:
+    """The fields of a study that are the same for every method of a run."""
+    chosen = {
+        name: getattr(index.spec.defaults, name)
+        if getattr(options, name) is None
+        else getattr(options, name)
+        for name in ("backbone", "weights", "image_size", "epochs", "batch_size")
+    }
+    return {
+        **chosen,
+        "dataset": index.name,
+        "scenario": options.scenario,
+        "scenario_seed": options.scenario_seed,
+        "device_type": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": options.cpus_per_trial,
+        "preset": "scratch" if chosen["weights"] == "random" else "paper",
+        "objective": objective,
+        "scope": scope,
+        "sampler": sampler,
+        "early_stopping": _early_stopping(scope, sampler),
+        "seed": options.seed,
+    }
+
+
 def _plan(
     method: Method,
     options: TrainOptions,
-    index: DatasetIndex,
-    *,
-    plugin: PluginFile | None,
-    smallest: int,
-    sizes: Sequence[tuple[int, int]],
-    objective: str,
-    image_size: int,
-    trials: int,
-    sampler: str,
-    scope: str,
+    data: TrialData,
+    shared: Mapping[str, Any],
     ranges: Sequence[str],
-    store: ResultsStore,
+    smallest: int,
+    sizes: Sequence[tuple[int, ...]],
 ) -> tuple[StudyPlan, list[str]]:
-    defaults = index.spec.defaults
+    """The study of a method, and what the user should know of it."""
+    source, preset, weights = data.index.spec.name, shared["preset"], shared["weights"]
     assigned = parse_assignments(options.set, method)
     check_assignments(assigned, min(map(min, sizes)))
-    weights = options.weights or defaults.weights
-    backbone = options.backbone or defaults.backbone
-    device_type = "cuda" if torch.cuda.is_available() else "cpu"
-    preset = "scratch" if weights == "random" else "paper"
-    source = index.spec.name
-    recipe = method.build(method.resolve(preset, source, {}), PairShape(smallest, smallest, 2))
+    shape = PairShape(smallest, smallest, 2)
+    recipe = method.build(method.resolve(preset, source, {}), shape)
     settings = EncoderSettings(
-        backbone=backbone,
-        image_size=image_size,
+        backbone=shared["backbone"],
+        image_size=shared["image_size"],
         embedding_size=recipe.embedding_size,
         head=recipe.head,
     )
@@ -174,64 +190,36 @@ def _plan(
     encoder, report = build_encoder(settings, weights, options.seed)
     usual = method.space(smallest)
     whole = {**usual, **parse_ranges(ranges, method, usual, assigned, smallest)}
-    known = {
-        **method.resolve(preset, source, {}),
-        **method.paper_point(source, smallest),
-    }
+    known = method.resolve(preset, source, {}) | method.paper_point(source, smallest)
     paper = {name: known[name] for name in whole}
-    epochs = defaults.epochs if options.epochs is None else options.epochs
-    first = method.build(
-        method.resolve(preset, source, {**paper, **assigned}), PairShape(smallest, smallest, 2)
-    )
-    idle = (idle_parameters(first, epochs) & set(whole)) - set(assigned)
-    space = {
-        name: distribution
-        for name, distribution in whole.items()
-        if name not in assigned and name not in idle
-    }
+    first = method.build(method.resolve(preset, source, {**paper, **assigned}), shape)
+    idle = (idle_parameters(first, shared["epochs"]) & set(whole)) - set(assigned)
+    space = {name: values for name, values in whole.items() if name not in {*assigned, *idle}}
     config = StudyConfig(
-        dataset=index.name,
-        fingerprint=index.fingerprint,
-        dataset_warnings=index.warnings,
-        scenario=options.scenario,
-        scenario_seed=options.scenario_seed,
+        **shared,
         method=method.name,
-        method_digest=method_digest(method, recipe, plugin),
-        backbone=backbone,
-        weights=weights,
+        method_digest=method_digest(method, recipe, data.plugin),
         weights_digest="" if weights == "random" else report.digest,
-        image_size=image_size,
-        epochs=epochs,
-        batch_size=defaults.batch_size if options.batch_size is None else options.batch_size,
         precision=choose_precision(
-            device_type, cpu_flags(), parameter_count(encoder.backbone), image_size
+            shared["device_type"],
+            cpu_flags(),
+            parameter_count(encoder.backbone),
+            shared["image_size"],
         ),
-        device_type=device_type,
-        threads=options.cpus_per_trial,
-        preset=preset,
         fixed=assigned,
-        space=_described(space),
-        objective=objective,
-        scope=scope,
-        sampler=sampler,
-        early_stopping=_early_stopping(scope, sampler),
-        seed=options.seed,
+        space={name: distribution_to_json(values) for name, values in space.items()},
     )
-    config = continued(config, store)
     plan = StudyPlan(
         config=config,
         method=method,
         space=space,
         paper=paper,
         fixed={**{name: within(paper[name], whole[name]) for name in idle}, **assigned},
-        covers_paper=all(
-            value == {**known, **paper}[name] for name, value in assigned.items() if name in known
-        ),
-        trials=trials,
+        covers_paper=all(value == known[name] for name, value in assigned.items() if name in known),
+        trials=1,
         source=source,
     )
     loaded = [] if weights == "random" else [report.sentence]
-    loaded += [CONTINUED] if config.legacy_id else []
     return plan, [*loaded, *study_notes(plan, smallest, sizes, idle)]
 
 
@@ -255,10 +243,6 @@ def smallest_domain(index: DatasetIndex, scenario: str, scenario_seed: int) -> i
         if query != gallery
         for positions in domain_subset(index, scenario, scenario_seed, query, gallery)
     )
-
-
-def _described(space: Mapping[str, BaseDistribution]) -> dict[str, str]:
-    return {name: distribution_to_json(values) for name, values in space.items()}
 
 
 def parse_assignments(texts: Sequence[str], method: Method) -> dict[str, ParameterValue]:
