@@ -21,6 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from harness.options import TrainOptions
 from harness.plan.studies import prepare_studies
+from harness.records import TrialRecord
 from harness.training.scored_trial import ScoredTrial
 
 NETWORK = {
@@ -115,10 +116,12 @@ def _show(
     arguments: argparse.Namespace, trial: ScoredTrial, wall: float, parts: dict[str, float]
 ) -> None:
     total = sum(parts.values())
+    record = TrialRecord(config=trial.config)
+    trial.describe(record)
     table = Table(
         title=f"{arguments.method} on {'-'.join(trial.config.pair)}, {arguments.backbone}, "
-        f"{arguments.image_size} px, batch {trial.training.batch_size} per domain, "
-        f"{arguments.threads} threads, {trial.config.study.precision}, {trial.about().device}"
+        f"{arguments.image_size} px, batch {record.batch_size} per domain, "
+        f"{arguments.threads} threads, {trial.config.study.precision}, {record.device}"
     )
     table.add_column("part")
     table.add_column("seconds", justify="right")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
-from cyclopts.exceptions import UnknownOptionError
+from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError, ValidationError
 
 from harness.config_file import read_config_file
 from harness.console import PIPE_WIDTH
@@ -19,7 +19,7 @@ Request = TypeVar("Request")
 
 DONE, TRIAL_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-EVERY_FLAG = Parameter(negative="", consume_multiple=True, allow_repeating=True)
+EVERY_FLAG = Parameter(negative="", consume_multiple=1, allow_repeating=True)
 
 
 def parse(
@@ -78,8 +78,14 @@ def _call(app: App, arguments: Sequence[str]) -> Any:
         read = app(list(arguments), exit_on_error=False, print_error=False)
     except UnknownOptionError as error:
         flag = str(error.token.keyword)
-        known = [name for group in app.assemble_argument_collection() for name in group.names]
+        names = {name for entry in app.assemble_argument_collection() for name in entry.names}
+        known = [*sorted(names - {"*"}), "--help"]
         raise UsageError(f"There is no flag '{flag}'. {nearest(flag, known)}") from error
+    except UnusedCliTokensError as error:
+        raise UsageError(f"'{error.unused_tokens[0]}' belongs to no flag. See --help.") from error
+    except ValidationError as error:
+        wanted = error.exception_message.removesuffix(".").lower()
+        raise UsageError(f"{error.argument.name} {wanted}, not {error.argument.value}.") from error
     except CycloptsError as error:
         said = " ".join(str(error).split()).replace('"', "'")
         raise UsageError(f"{said} See --help.") from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
 from harness.console import make_console
-from harness.lists import Lists, load_for_list, set_defaults, show_list
+from harness.lists import Lists, decided_by_data_sets, load_for_list, show_list
 from harness.options import CompareOptions
 
 EXAMPLES = """
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m harness.compare",
         description="Search the settings of several methods with the same budget each, show them "
         "on one board per directed pair, and write what each reaches after n trials.",
-        examples=set_defaults() + EXAMPLES,
+        examples=decided_by_data_sets(CompareOptions) + EXAMPLES,
     )
     console = make_console()
     if asked.list:

@@ -1,15 +1,15 @@
 """``--list``: what there is to choose from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from harness.options import OUTPUT
+from harness.datasets.contract import StudyDefaults
+from harness.options import OUTPUT, TrainOptions, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Lists:
 
     list: Annotated[
         Literal["methods", "datasets", "objectives", "backbones"] | None,
-        Parameter(group=OUTPUT, help="print what there is to choose from, and stop"),
+        flag(OUTPUT, "print what there is to choose from, and stop", "WORD"),
     ] = None
 
 
@@ -28,31 +28,25 @@ class ListsAndReplay(Lists):
 
     replay: Annotated[
         str | None,
-        Parameter(
-            group=OUTPUT,
-            help="train the trial of a row once more, by its trial_id, and say which epoch differs "
-            "first, if any",
+        flag(
+            OUTPUT, "train a row's trial again, and name the first epoch that differs", "TRIAL_ID"
         ),
     ] = None
 
 
-def set_defaults() -> str:
-    """What the data sets decide where a flag is not given, as text for ``--help``."""
+def decided_by_data_sets(kind: type[TrainOptions]) -> str:
+    """What each data set decides where a flag is not given, as text for ``--help``."""
     from harness.datasets.registry import dataset_names, dataset_spec
 
-    names = ("backbone", "weights", "image_size", "batch_size", "epochs", "trials")
-    lines = ["What the data set decides:", ""]
-    heading = ["--dataset", *(f"--{name.replace('_', '-')}" for name in names)]
-    rows = [heading]
-    for dataset in dataset_names():
-        defaults = dataset_spec(dataset).defaults
-        rows.append([dataset, *(str(getattr(defaults, name)) for name in names)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heading))]
-    lines += [
-        "  " + " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines) + "\n"
+    flags = [item.name for item in fields(StudyDefaults) if item.name in kind.__dataclass_fields__]
+    rows = [["--dataset", *(name.replace("_", "-") for name in flags), "pairs"]]
+    for name in dataset_names():
+        spec = dataset_spec(name)
+        pairs = f"{len(spec.default_pairs)} of its own" if spec.default_pairs else "all"
+        rows.append([name, *(str(getattr(spec.defaults, flag)) for flag in flags), pairs])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n  ".join(["Defaults of the data sets:", *lines]) + "\n"
 
 
 def load_for_list(loss_module: Path | None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
 from harness.console import make_console
-from harness.lists import ListsAndReplay, load_for_list, set_defaults, show_list
+from harness.lists import ListsAndReplay, decided_by_data_sets, load_for_list, show_list
 from harness.options import TrainOptions
 
 EXAMPLES = """
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m harness.train",
         description="Train one method on one domain pair; the numbers are those of the same trial "
         "under harness.tune.",
-        examples=set_defaults() + EXAMPLES,
+        examples=decided_by_data_sets(TrainOptions) + EXAMPLES,
     )
     console = make_console()
     if asked.list:

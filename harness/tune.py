@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
 from harness.console import make_console
-from harness.lists import Lists, load_for_list, set_defaults, show_list
+from harness.lists import Lists, decided_by_data_sets, load_for_list, show_list
 from harness.options import TuneOptions
 
 EXAMPLES = """
 Examples:
   python -m harness.tune --dataset shapes
   python -m harness.tune --dataset officehome --data-root DIR --trials 40
-  python -m harness.tune --dataset folder --data-root DIR --pairs photos-sketches
+  python -m harness.tune --dataset folder --data-root DIR --pairs A-B
   python -m harness.tune --method uem protoot --space tau=0.05:0.2:log
   python -m harness.tune --config results/shapes/config/STUDY_ID.json
 """
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m harness.tune",
         description="Search the settings of a method over the domain pairs of a data set, and "
         "write a Parquet leaderboard for every pair.",
-        examples=set_defaults() + EXAMPLES,
+        examples=decided_by_data_sets(TuneOptions) + EXAMPLES,
     )
     console = make_console()
     if asked.list:

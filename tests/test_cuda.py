@@ -11,6 +11,7 @@ from harness.methods import get_method, method_names
 from harness.training.checkpoint import load_checkpoint, save_checkpoint
 from harness.training.frame_feed import FrameFeed
 from harness.training.kmeans import kmeans
+from harness.training.loss_means import LossMeans
 from harness.training.views import ViewRecipe, apply_views, draw_views, evaluation_view, frame_size
 from harness.validators import PairEmbeddings, score_all
 
@@ -25,9 +26,21 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def strict_syncs():
-    """Any wait of the host for the GPU raises."""
-    yield lambda: torch.cuda.set_sync_debug_mode("error")
+def strict_syncs(monkeypatch):
+    """A hook: from an epoch's first forward pass to its last step any wait for the GPU raises."""
+    means = LossMeans.means
+
+    def relax(sums):
+        torch.cuda.set_sync_debug_mode("default")
+        return means(sums)
+
+    monkeypatch.setattr(LossMeans, "means", relax)
+
+    def tighten(encoder, _):
+        if encoder.training:
+            torch.cuda.set_sync_debug_mode("error")
+
+    yield tighten
     torch.cuda.set_sync_debug_mode("default")
 
 
@@ -86,17 +99,9 @@ def test_a_method_trains_on_a_gpu_and_goes_on_from_a_checkpoint(name, tiny, tmp_
 @pytest.mark.parametrize("name", [name for name in method_names() if get_method(name).trains])
 def test_no_step_waits_for_the_gpu(name, tiny, strict_syncs):
     training = train_pair(name, *tiny, epochs=4, device=CUDA)
+    training.encoder.register_forward_pre_hook(strict_syncs)
     while not training.finished:
-        step = training._step
-
-        def strict_step(*arguments, step=step):
-            strict_syncs()
-            step(*arguments)
-            torch.cuda.set_sync_debug_mode("default")
-
-        training._step = strict_step
         training.run_epoch()
-        training._step = step
 
 
 def test_kmeans_finds_the_clusters_of_the_cpu():

@@ -18,7 +18,6 @@ from rich.console import Console
 from harness.command_line import DONE, TRIAL_FAILED
 from harness.commands.progress import show_settings
 from harness.config import StudyConfig, TrialConfig, trial_from_json
-from harness.datasets.frame_store import prepare
 from harness.datasets.registry import dataset_names, dataset_spec, open_dataset
 from harness.errors import UsageError
 from harness.leaderboard.schema import trial_schema
@@ -26,13 +25,12 @@ from harness.leaderboard.store import KINDS
 from harness.leaderboard.trial_file import record_from_rows, trial_rows
 from harness.methods import PairShape, get_method, method_names
 from harness.options import TrainOptions
-from harness.plan.studies import default_cache_dir
+from harness.plan.studies import decoded, default_cache_dir
 from harness.plugins import PluginFile, load_plugins, method_digest
 from harness.records import EpochRecord, TrialRecord, ends
 from harness.search.book import opened
 from harness.training.run_trial import run_trial
 from harness.training.scored_trial import TrialData
-from harness.training.views import frame_size
 from models.weights import file_digest, timm_weight_file
 
 ROW_DECIDES = (
@@ -340,15 +338,7 @@ def _open_data(
     index = open_dataset(source, options.data_root, cache_dir, skip_unreadable=skip)
     if not skip:
         _refuse_other_images(config, index.fingerprint, index.root)
-    names = [d.name for d in index.domains if d.name in config.pair or skip]
-    index = prepare(
-        index,
-        names,
-        frame_size(study.image_size),
-        cache_dir,
-        skip_unreadable=skip,
-        progress=lambda domain, done, of: progress(f"Decoding {domain}: {done} of {of} images"),
-    )
+    index = decoded(options, index, [config.pair], study.image_size, cache_dir, progress)
     _refuse_other_images(config, index.fingerprint, index.root)
     return TrialData(index, cache_dir, plugin)
 

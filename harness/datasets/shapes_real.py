@@ -9,7 +9,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from scipy.ndimage import uniform_filter1d
 
 from harness.datasets.shapes_pen import draw_line
 from harness.datasets.shapes_pose import Shape, flat, rgb
@@ -131,6 +130,9 @@ def _body(shapes: list[Shape], side: int) -> tuple[Pixels, Pixels, Image.Image]:
 
 def _cushion(inside_HW: NDArray[np.bool_], breadth: float) -> Pixels:
     """A broad blur of a stencil and a narrow one, so steep that the rim slopes by 60 degrees."""
+    # Here, because it takes a quarter of a second and --help needs the data set's defaults only.
+    from scipy.ndimage import uniform_filter1d
+
     stencil_HW = inside_HW.astype(np.float32)
     cushion_HW = np.zeros(inside_HW.shape, dtype=np.float32)
     for share, steepness in ((0.4, 1.1), (0.12, 0.7)):

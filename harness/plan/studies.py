@@ -87,7 +87,7 @@ def prepare_studies(
     pairs = resolve_pairs(index, options.pairs, options.scenario, both_ways=both_ways)
     store = ResultsStore(options.out, index.name, index.spec.ks)
     shared = _shared_by_methods(options, index, objective, sampler, scope)
-    index = _decoded(options, index, pairs, shared["image_size"], cache_dir, progress)
+    index = decoded(options, index, pairs, shared["image_size"], cache_dir, progress)
     shared["fingerprint"], shared["dataset_warnings"] = index.fingerprint, index.warnings
     data = TrialData(index, cache_dir, plugin)
     split = options.scenario, options.scenario_seed
@@ -117,7 +117,7 @@ def prepare_studies(
     )
 
 
-def _decoded(
+def decoded(
     options: TrainOptions,
     index: DatasetIndex,
     pairs: Sequence[Pair],
@@ -125,7 +125,7 @@ def _decoded(
     cache_dir: Path,
     progress: Callable[[str], None],
 ) -> DatasetIndex:
-    """The data set after the images of the run's pairs were decoded."""
+    """The data set after the images of these pairs were decoded."""
     wanted = {domain for pair in pairs for domain in pair}
     # With unreadable images left out the fingerprint must not depend on the pairs of a run.
     domains = [d.name for d in index.domains if d.name in wanted or options.skip_unreadable]
