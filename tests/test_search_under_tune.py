@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from study_db import study_storage
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def trials(folder):
 @pytest.fixture(scope="module")
 def stored(folder):
     """Optuna's trials by number, by the name of their study."""
-    storage = f"sqlite:///{folder}/toy/study.db"
+    storage = study_storage(folder / "toy" / "study.db")
     return {
         name: {
             trial.user_attrs["number"]: trial

@@ -1,10 +1,10 @@
 """``study.db``, read as optuna-dashboard reads it."""
 
-import sqlite3
 from dataclasses import replace
 
 import optuna
 import pytest
+from study_db import study_storage
 from study_examples import SPACE, epoch, record, study
 
 from harness.leaderboard.mirror import StudyMirror
@@ -31,11 +31,7 @@ def write(path, records, sampler="tpe"):
 
 
 def stored(path):
-    def connect():
-        return sqlite3.connect(path, check_same_thread=False)
-
-    storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
-    return optuna.load_study(study_name=NAME, storage=storage).trials
+    return optuna.load_study(study_name=NAME, storage=study_storage(path)).trials
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
@@ -71,7 +67,7 @@ def test_what_is_missing_is_added_and_what_is_wrong_is_made_anew(tmp_path):
 def test_trials_of_a_stranger_do_not_stay(tmp_path):
     path = tmp_path / "study.db"
     write(path, ended())
-    study = optuna.load_study(study_name=NAME, storage=f"sqlite:///{path}")
+    study = optuna.load_study(study_name=NAME, storage=study_storage(path))
     study.optimize(lambda trial: 1.0, n_trials=1)
     write(path, ended())
     assert [t.user_attrs["number"] for t in stored(path)] == [0, 1, 2, 3, 4]
@@ -81,7 +77,7 @@ def test_a_reader_that_has_the_file_open_sees_trials_as_they_come(tmp_path):
     records, path = ended(), tmp_path / "study.db"
     mirror = StudyMirror(path)
     mirror.write(NAME, ["maximize"], SPACE, {0: records[0]})
-    reader = optuna.load_study(study_name=NAME, storage=f"sqlite:///{path}")
+    reader = optuna.load_study(study_name=NAME, storage=study_storage(path))
     assert len(reader.trials) == 1
     mirror.write(NAME, ["maximize"], SPACE, {0: records[0], 4: records[4]})
     assert [trial.number for trial in reader.trials] == [0, 1]

@@ -75,9 +75,10 @@ class StudyMirror:
         anew.
         """
         try:
-            trials = optuna.load_study(study_name=name, storage=self._storage).trials
+            study = optuna.load_study(study_name=name, storage=self._storage)
         except KeyError:
             return {}
+        trials = study.get_trials(deepcopy=False)
         numbers = [trial.user_attrs.get("number", -1) for trial in trials]
         if len(set(numbers)) < len(numbers):
             return {-1: TrialState.FAIL}
