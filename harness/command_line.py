@@ -82,10 +82,12 @@ def _call(app: App, arguments: Sequence[str]) -> Any:
         known = [*sorted(names - {"*"}), "--help"]
         raise UsageError(f"There is no flag '{flag}'. {nearest(flag, known)}") from error
     except UnusedCliTokensError as error:
-        raise UsageError(f"'{error.unused_tokens[0]}' belongs to no flag. See --help.") from error
+        unused = (error.unused_tokens or [""])[0]
+        raise UsageError(f"'{unused}' belongs to no flag. See --help.") from error
     except ValidationError as error:
         wanted = error.exception_message.removesuffix(".").lower()
-        raise UsageError(f"{error.argument.name} {wanted}, not {error.argument.value}.") from error
+        name, value = (error.argument.name, error.argument.value) if error.argument else ("", "")
+        raise UsageError(f"{name} {wanted}, not {value}.") from error
     except CycloptsError as error:
         said = " ".join(str(error).split()).replace('"', "'")
         raise UsageError(f"{said} See --help.") from error

@@ -6,13 +6,13 @@ Frozen dataclasses of plain values with a JSON round trip and a content hash.
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 ParameterValue = int | float | str | bool
 
@@ -21,7 +21,10 @@ Pair = tuple[str, str]
 
 Configuration = TypeVar("Configuration")
 
+NO_OTHER_FIELDS = ConfigDict(extra="forbid")
 
+
+@with_config(NO_OTHER_FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Everything that changes a result, apart from the pair and the trial's own parameters.
@@ -99,6 +102,7 @@ class StudyConfig:
         return Path(self.weights).name
 
 
+@with_config(NO_OTHER_FIELDS)
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
     """One training. Its JSON stands in every row and is all that a replay needs.
@@ -164,18 +168,17 @@ def from_json(kind: type[Configuration], text: str) -> Configuration:
     """The configuration that :func:`to_json` wrote.
 
     Raises:
-        TypeError: the text names a field that ``kind`` does not have, or lacks one it needs.
+        pydantic.ValidationError: the text names a field that ``kind`` does not have, lacks one it
+            needs, or gives one a value of another type.
     """
-    built: Configuration = _build(kind, json.loads(text))
-    return built
+    return TypeAdapter(kind).validate_json(text)
 
 
 def trial_from_json(text: str) -> TrialConfig:
     """The trial that :func:`to_json` wrote; trials of one study share the study's object."""
     fields = json.loads(text)
     fields["study"] = _study_of(json.dumps(fields["study"]))
-    built: TrialConfig = _build(TrialConfig, fields)
-    return built
+    return _TRIALS.validate_python(fields)
 
 
 @lru_cache(maxsize=256)
@@ -186,30 +189,8 @@ def _study_of(text: str) -> StudyConfig:
         identity = {**fields, "weights": Path(fields["weights"]).name}
         fields["legacy_id"] = f"{fields['method']}-{content_hash(identity)[:8]}"
         del fields["warm_start"]
-    study: StudyConfig = _build(StudyConfig, fields)
-    return study
+    return _STUDIES.validate_python(fields)
 
 
-_type_hints = cache(typing.get_type_hints)
-
-
-def _build(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if isinstance(value, kind):
-            return value
-        hints = _type_hints(kind)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-        return kind(**{name: _build(hints[name], entry) for name, entry in value.items()})
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        of = typing.get_args(kind)[0]
-        return tuple(_build(of, entry) for entry in value)
-    if origin in (types.UnionType, typing.Union):
-        if value is None or Path not in typing.get_args(kind):
-            return value
-        return Path(value)
-    if kind is Path:
-        return Path(value)
-    return value
+_STUDIES = TypeAdapter(StudyConfig)
+_TRIALS = TypeAdapter(TrialConfig)

@@ -60,9 +60,12 @@ def _read(path: Path) -> dict[str, Any]:
             "file, such as a run has written."
         ) from error
     try:
-        flags = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        if path.suffix.lower() == ".toml":
+            # Dates are no value of a flag; as text they get the sentence that other texts get.
+            text = json.dumps(tomllib.loads(text), default=str)
+        flags = json.loads(text)
     except ValueError as error:
         raise UsageError(f"The configuration {path} cannot be read ({error}).") from error
     if not isinstance(flags, dict):
-        raise UsageError(f"The configuration {path} cannot be read (no JSON object of flags).")
+        raise UsageError(f"The configuration {path} cannot be read (no object of flags).")
     return flags

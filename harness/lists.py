@@ -42,11 +42,11 @@ def decided_by_data_sets(kind: type[TrainOptions]) -> str:
     rows = [["--dataset", *(name.replace("_", "-") for name in flags), "pairs"]]
     for name in dataset_names():
         spec = dataset_spec(name)
-        pairs = f"{len(spec.default_pairs)} of its own" if spec.default_pairs else "all"
+        pairs = f"{len(spec.default_pairs)} pairs" if spec.default_pairs else "all"
         rows.append([name, *(str(getattr(spec.defaults, flag)) for flag in flags), pairs])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n  ".join(["Defaults of the data sets:", *lines]) + "\n"
+    lines = [" ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n  ".join(["Defaults by data set:", *lines]) + "\n"
 
 
 def load_for_list(loss_module: Path | None) -> None:

@@ -23,7 +23,7 @@ SEARCH = Group("Search", sort_key=3)
 MACHINE = Group("Machine", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
-BY_DATASET = "of the data set, below"
+BY_DATASET = "by data set"
 
 
 def _whole(kind: Any, tokens: Sequence[Token]) -> int:
@@ -34,26 +34,25 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> int:
         raise ValueError(f"'{tokens[0].value}' is no whole number.") from None
 
 
-Whole = Annotated[int, Parameter(converter=_whole, metavar="N")]
+Whole = Annotated[int, Parameter(converter=_whole)]
 Count = Annotated[Whole, Parameter(validator=Number(gte=1))]
 
 
-def flag(group: Group, text: str, metavar: str | None = None, *, unset: str = "") -> Parameter:
+def flag(group: Group, text: str, metavar: str = "N", *, unset: str | None = None) -> Parameter:
     """A flag of the command line.
 
     Args:
         group: where the help shows it.
         text: what the help says of it.
-        metavar: form of the value in the help; the type's by default.
-        unset: what the help shows as default where there is none.
+        metavar: form of the value in the help.
+        unset: what the help shows in the place of an empty default.
     """
 
-    def shown(default: Any) -> str:
+    def shown(default: Any) -> Any:
         words = " ".join(default) if isinstance(default, tuple) else default
         return "off" if words is False else unset if words in (None, "") else str(words)
 
-    form = {"metavar": metavar} if metavar else {}
-    return Parameter(group=group, help=text, show_default=shown, **form)
+    return Parameter(group=group, help=text, metavar=metavar, show_default=shown)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,15 +86,20 @@ def test_a_domain_without_images(refused, data):
         (("--trial", "3"), "'--trials'"),
         (("--pairs", "Art"), "Art"),
         (("--pairs", "Art-Art"), "Art"),
-        (("--gpus-per-trial", "0"), "--gpus-per-trial must be above 0"),
+        (("--gpus-per-trial", "0"), "--gpus-per-trial must be > 0, not 0.0"),
         (("--space", "K=5"), "LOW:HIGH"),
         (("--space", "Kk=2:5"), "'K'"),
         (("--time-budget", "soon"), "30m"),
-        (("--epochs", "0"), "--epochs must be at least 1"),
-        (("--batch-size", "-5"), "--batch-size must be at least 1"),
-        (("--cpus-per-trial", "0"), "--cpus-per-trial must be at least 1"),
-        (("--max-concurrent", "0"), "--max-concurrent must be at least 1"),
-        (("--trials", "0"), "--trials must be at least 1"),
+        (("--epochs", "0"), "--epochs must be >= 1, not 0"),
+        (("--batch-size", "-5"), "--batch-size must be >= 2, not -5"),
+        (("--cpus-per-trial", "0"), "--cpus-per-trial must be >= 1, not 0"),
+        (("--max-concurrent", "0"), "--max-concurrent must be >= 1, not 0"),
+        (("--image-size", "0"), "--image-size must be >= 1, not 0"),
+        (("--batch-size", "1"), "--batch-size must be >= 2, not 1"),
+        (("--confirm", "-1"), "--confirm must be >= 0, not -1"),
+        (("--gpus-per-trial", "nan"), "--gpus-per-trial must be < inf, not nan"),
+        (("--epochs", "2.5"), "'2.5' is no whole number"),
+        (("--trials", "0"), "--trials must be >= 1, not 0"),
         (("--set", "K=-3"), "K must be at least 1"),
         (("--set", "tau=nan"), "finite"),
         (("--space", "K=-5:3"), "begins at 1"),
@@ -176,10 +181,10 @@ def test_config_that_is_missing(refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("held", "sentence"),
+    ("flags", "sentence"),
     [
         ("{", "Expecting property name"),
-        ("[]", "no JSON object"),
+        ("[]", "no object"),
         ({"epoch": 3}, "unknown key 'epoch'. Did you mean 'epochs'?"),
         ({"trials": "three"}, "'trials' should be a valid integer, not \"three\""),
         ({"trials": 2.5}, "'trials' should be a valid integer, not 2.5"),
@@ -193,20 +198,36 @@ def test_config_that_is_missing(refused, tmp_path):
             {"scenario": "closed"},
             "'scenario' should be 'close', 'partial' or 'open', not \"closed\"",
         ),
-        ({"trials": 0}, "--trials must be at least 1"),
+        ({"trials": 0}, "--trials must be >= 1, not 0"),
     ],
 )
-def test_a_bad_config_is_never_taken_in_part(refused, tmp_path, held, sentence):
+def test_a_bad_config_is_never_taken_in_part(refused, tmp_path, flags, sentence):
     path = tmp_path / "run.json"
-    path.write_text(held if isinstance(held, str) else json.dumps(held))
+    path.write_text(flags if isinstance(flags, str) else json.dumps(flags))
+    assert sentence in refused("--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("epochs = ", "cannot be read"),
+        ("epoch = 3", "unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("trials = 2020-01-01", "'trials' should be a valid integer, not \"2020-01-01\""),
+        ("gpus_per_trial = nan", "--gpus-per-trial must be < inf, not nan"),
+        ("[data]\ndataset = 'shapes'", "unknown key 'data'"),
+    ],
+)
+def test_a_bad_toml_config_is_refused_as_a_json_one_is(refused, tmp_path, line, sentence):
+    path = tmp_path / "run.TOML"
+    path.write_text(line)
     assert sentence in refused("--config", str(path))
 
 
 def test_other_images_under_the_name_of_a_data_set(refused, data, tmp_path):
-    held = tmp_path / "out" / "colours"
-    held.mkdir(parents=True)
+    results = tmp_path / "out" / "colours"
+    results.mkdir(parents=True)
     earlier = {"fingerprint": "0" * 64, "domains": {"Art": [7, "digest"]}}
-    (held / "dataset.json").write_text(json.dumps(earlier))
+    (results / "dataset.json").write_text(json.dumps(earlier))
     sentence = refused()
     assert "Art (7 images then, 9 now)" in sentence
     assert "--out" in sentence

@@ -11,7 +11,7 @@ from harness.command_line import parse
 from harness.config import plain
 from harness.errors import UsageError
 from harness.lists import Lists
-from harness.options import TrainOptions, TuneOptions
+from harness.options import CompareOptions, TrainOptions, TuneOptions
 
 
 def read(*arguments: str) -> TuneOptions:
@@ -49,6 +49,12 @@ def test_types_come_from_the_annotations():
         (["--epochs", "many"], "--epochs"),
         (["--scenario", "closed"], "closed"),
         (["--seed"], "--seed"),
+        (["--seed", "2.0"], "'2.0' is no whole number"),
+        (["--set"], "--set requires at least 1"),
+        (["--method", "--trials", "3"], "--method requires at least 1"),
+        (["--skip-unreadable", "yes"], "'yes' belongs to no flag"),
+        (["--no-skip-unreadable"], "Did you mean '--skip-unreadable'?"),
+        (["--helb"], "Did you mean '--help'?"),
     ],
 )
 def test_wrong_flags_are_one_sentence(arguments, sentence):
@@ -113,7 +119,10 @@ def test_help_is_grouped_and_says_what_the_data_sets_decide():
     assert groups == ["Data", "Method", "Search", "Machine", "Output"]
     assert max(map(len, done.stdout.splitlines())) <= 80
     decided = next(line for line in done.stdout.splitlines() if line.startswith("  officehome"))
-    assert decided.split() == ["officehome", "resnet50", "timm", "224", "64", "200", "20"]
+    assert decided.split() == ["officehome", "resnet50", "timm", "224", "64", "200", "20", "all"]
+    for words in ("--set NAME=VALUE...", "[default: by data set]", "[default: tpe]"):
+        assert words in done.stdout
+    assert "[default: ]" not in done.stdout
     assert "Examples:" in done.stdout
 
 
@@ -148,10 +157,51 @@ def test_values_that_look_like_flags_or_markup_are_values():
 
 
 def test_what_a_run_has_written_reads_back_equal(tmp_path):
-    given = read("--epochs", "3", "--set", "K=3", "--data-root", "d", "--retry-failed")
+    arguments = ["--epochs", "3", "--set", "K=3", "tau=0.1", "--data-root", "d", "--retry-failed"]
+    arguments += ["--methods", "uem,ucdir", "--seed", "-4", "--gpus-per-trial", "1"]
+    given, _ = parse(CompareOptions, Lists, arguments, prog="compare", description="")
     path = tmp_path / "run.json"
     path.write_text(json.dumps(plain(given)))
-    assert read("--config", str(path)) == dataclasses.replace(given, config=path)
+    arguments = ["--config", str(path)]
+    again, _ = parse(CompareOptions, Lists, arguments, prog="compare", description="")
+    assert again == dataclasses.replace(given, config=path)
+
+
+def test_the_file_of_a_run_of_the_version_before_is_read():
+    path = Path(__file__).parent / "golden/results_v1/shapes/config/ucdir-ed14b27b.json"
+    options = read("--config", str(path))
+    written = json.loads(path.read_text())
+    assert written.pop("warm_start") is False
+    assert plain(options) == {**written, "config": str(path)}
+
+
+def test_several_values_of_a_flag_replace_those_of_the_file(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"set": ["K=3", "tau=0.1"], "space": ["lr=0.1:1"], "skip_unreadable": false}')
+    options = read("--config", str(path), "--set", "K=5", "--skip-unreadable")
+    assert (options.set, options.space) == (("K=5",), ("lr=0.1:1",))
+    assert options.skip_unreadable
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (UsageError("Bring data."), 2, "error: Bring data.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. "),
+        (BrokenPipeError(), 0, ""),
+    ],
+)
+def test_the_exit_code_says_how_a_command_ended(outcome, code, said):
+    script = (
+        "import sys\nfrom harness.command_line import run\nfrom harness.errors import UsageError\n"
+        f"def main(arguments):\n    raise {outcome!r}\nrun(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr
 
 
 def test_of_a_single_value_given_twice_the_last_one_counts():

@@ -3,14 +3,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import StudyConfig, TrialConfig, content_hash, from_json, to_json
+from harness.config import (
+    StudyConfig,
+    TrialConfig,
+    content_hash,
+    from_json,
+    to_json,
+    trial_from_json,
+)
 from harness.config_file import read_config_file
 from harness.errors import UsageError
 from harness.options import TuneOptions
 
 
 def study(**changes) -> StudyConfig:
-    held = {
+    fields = {
         "dataset": "shapes",
         "fingerprint": "f",
         "method": "ucdir",
@@ -22,11 +29,11 @@ def study(**changes) -> StudyConfig:
         "preset": "scratch",
         "objective": "mutual_nn",
     }
-    return StudyConfig(**(held | changes))
+    return StudyConfig(**(fields | changes))
 
 
 def trial(number: int = 0, **changes) -> TrialConfig:
-    held = {
+    fields = {
         "study": study(),
         "trial_id": f"{study().study_id}.a-b.{number:04d}",
         "number": number,
@@ -36,7 +43,7 @@ def trial(number: int = 0, **changes) -> TrialConfig:
         "init_seed": 1,
         "seed": 2,
     }
-    return TrialConfig(**(held | changes))
+    return TrialConfig(**(fields | changes))
 
 
 def test_json_round_trip_gives_an_equal_trial():
@@ -54,8 +61,24 @@ def test_json_round_trip_of_options_keeps_paths():
 
 def test_unknown_field_in_json_is_an_error():
     text = to_json(trial()).replace('"number"', '"nummer"')
-    with pytest.raises(TypeError, match="nummer"):
+    with pytest.raises(ValueError, match="nummer"):
         from_json(TrialConfig, text)
+    with pytest.raises(ValueError, match="nummer"):
+        trial_from_json(text)
+
+
+def test_values_keep_their_type_and_trials_share_their_study():
+    params = {"whole": 1, "real": 1.0, "switch": True, "word": "1", "large": 1e-12}
+    first, second = (trial_from_json(to_json(trial(number, params=params))) for number in (0, 1))
+    assert first.study is second.study
+    assert {name: type(value) for name, value in first.params.items()} == {
+        "whole": int,
+        "real": float,
+        "switch": bool,
+        "word": str,
+        "large": float,
+    }
+    assert to_json(first) == to_json(trial(0, params=params))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from harness.leaderboard.store import ResultsStore
 from harness.methods import Method, PairShape, get_method
 from harness.options import TrainOptions
 from harness.plan.notes import idle_parameters, study_notes
-from harness.plan.option_checks import check_assignments, check_numbers
+from harness.plan.option_checks import check_assignments
 from harness.plan.ranges import parse_ranges
 from harness.plan.samplers import directions
 from harness.plan.start_points import within
@@ -76,7 +76,6 @@ def prepare_studies(
     Raises:
         UsageError: whatever a user can mend, before anything is trained.
     """
-    check_numbers(options)
     plugin = load_plugins(options.loss_module)
     methods = [get_method(name) for name in dict.fromkeys(options.method)]
     cache_dir = options.cache_dir or default_cache_dir()
