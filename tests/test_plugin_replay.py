@@ -15,6 +15,8 @@ import pytest
 from in_process_search import write_domains
 
 from harness.errors import UsageError
+from harness.leaderboard.schema import trial_schema
+from harness.leaderboard.store import ResultsStore
 from harness.plugins import load_entry_points
 from harness.train import main
 
@@ -116,3 +118,19 @@ def test_a_package_whose_plugin_cannot_be_imported_is_named(tmp_path, monkeypatc
             load_entry_points()
     finally:
         load_entry_points.cache_clear()
+
+
+def test_a_plug_in_adds_no_column_and_its_figures_are_read_without_it(folder):
+    out = folder / "one-schema"
+    module = folder / "gap.py"
+    module.write_text(EXAMPLE.replace("mean_gap", "schema_gap"))
+    given = flags(folder, out, "--loss-module", str(module))
+    train_and_replay(given, settings("schema_gap"))
+    path = next(out.glob("*/trials/*/*.parquet"))
+    assert pq.read_schema(path).equals(trial_schema((1, 5, 15)), check_metadata=True)
+    row = pq.ParquetFile(path).read().to_pylist()[-1]
+    figures = json.loads(row["other_figures"])
+    assert {"loss.schema_gap", "loss.schema_gap.weighted"} <= set(figures)
+    record = ResultsStore(out, path.parents[2].name, (1, 5, 15)).read_trial(path)
+    assert record.last.losses["schema_gap"] == figures["loss.schema_gap"]
+    assert json.loads(row["params"]) == record.config.params

@@ -244,7 +244,13 @@ def answer(value, **changes):
 
 
 @pytest.mark.parametrize(
-    "other", [{"scenario_seed": 2}, {"precision": "bf16"}, {"fingerprint": "g"}, {"epochs": 4}]
+    "other", [
+        {"scenario_seed": 2},
+        {"half_classes": "a,b"},
+        {"precision": "bf16"},
+        {"fingerprint": "g"},
+        {"epochs": 4},
+    ],
 )
 def test_rows_of_another_question_are_not_ranked_together(other):
     rows = merge_rows([], [answer(10.0), answer(20.0, **other)], "P@1")

@@ -134,7 +134,9 @@ def merge_rows(
     return sorted(rows, key=_order)
 
 
-def question(row: Mapping[str, Any], names: Sequence[str] = COMPARABLE) -> tuple[Any, ...]:
+def question(
+    row: Mapping[str, Any], names: Sequence[str] = (*COMPARABLE, "half_classes")
+) -> tuple[Any, ...]:
     """What a row answers: rows of different questions are not set beside each other.
 
     Without a class split, in ``close``, its seed does not matter.

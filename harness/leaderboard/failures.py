@@ -53,7 +53,7 @@ class FailureLedger:
 
     def __init__(self, store: ResultsStore, study_ids: Iterable[str]) -> None:
         self._store = store
-        own = set(study_ids)
+        ours = set(study_ids)
         path = store.root / FILE
         if path.exists():
             rows = pq.ParquetFile(path).read().to_pylist()
@@ -62,10 +62,10 @@ class FailureLedger:
                 row
                 for kind in KINDS
                 for row in failure_rows(
-                    store, store.read_trials(_other_studies(store, own, kind), kind=kind)
+                    store, store.read_trials(_other_studies(store, ours, kind), kind=kind)
                 )
             ]
-        self._others = [row for row in rows if row["study_id"] not in own]
+        self._others = [row for row in rows if row["study_id"] not in ours]
 
     def write(self, records: Iterable[TrialRecord]) -> None:
         """Writes the file.
@@ -83,10 +83,10 @@ def failure_rows(store: ResultsStore, records: Iterable[TrialRecord]) -> list[Ma
     return [_row(record, store.trial_path(record.config)) for record in records if _failed(record)]
 
 
-def _other_studies(store: ResultsStore, own: set[str], kind: str) -> set[str]:
-    """The studies with trial files of a kind in the results folder, without ``own``."""
+def _other_studies(store: ResultsStore, ours: set[str], kind: str) -> set[str]:
+    """The studies with trial files of a kind in the results folder, without ``ours``."""
     files = (store.root / kind).glob("*/*.parquet")
-    return {path.stem.partition(".")[0] for path in files} - own
+    return {path.stem.partition(".")[0] for path in files} - ours
 
 
 def _failed(record: TrialRecord) -> bool:
