@@ -10,7 +10,7 @@ from cyclopts.config import Dict
 from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError, ValidationError
 
 from harness.config_file import read_config_file
-from harness.console import PIPE_WIDTH
+from harness.console import PatientConsole
 from harness.errors import UsageError, nearest
 from harness.options import OUTPUT, TrainOptions
 
@@ -59,6 +59,7 @@ def parse(
         help=description,
         help_epilogue=examples,
         help_format="plaintext",
+        console=PatientConsole(),
         version_flags=[],
         default_parameter=EVERY_FLAG,
         result_action="return_value",
@@ -98,8 +99,6 @@ def _call(app: App, arguments: Sequence[str]) -> Any:
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Calls a command and turns its outcome into an exit code."""
-    if not sys.stdout.isatty():
-        os.environ.setdefault("COLUMNS", str(PIPE_WIDTH))
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

@@ -126,6 +126,12 @@ def test_help_is_grouped_and_says_what_the_data_sets_decide():
     assert "Examples:" in done.stdout
 
 
+def test_a_reader_of_the_help_may_leave_early():
+    command = f"set -o pipefail; {sys.executable} -m harness.tune --help | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_and_wrong_flags_need_neither_torch_nor_ray():
     script = (
         "import sys\nfrom harness.tune import main\n"
