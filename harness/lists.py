@@ -49,15 +49,11 @@ def decided_by_data_sets(kind: type[TrainOptions]) -> str:
     return "\n  ".join(["Defaults by data set:", *lines]) + "\n"
 
 
-def load_for_list(loss_module: Path | None) -> None:
-    """Imports the losses and methods from outside, so that the lists hold them."""
+def show_list(name: str, loss_module: Path | None, console: Console) -> None:
+    """Prints a list, with the losses and methods from outside."""
     from harness.plugins import load_plugins
 
     load_plugins(loss_module)
-
-
-def show_list(name: str, console: Console) -> None:
-    """Prints a list."""
     console.print(_LISTS[name]())
 
 

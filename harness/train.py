@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
 from harness.console import make_console
-from harness.lists import ListsAndReplay, decided_by_data_sets, load_for_list, show_list
+from harness.lists import ListsAndReplay, decided_by_data_sets, show_list
 from harness.options import TrainOptions
 
 EXAMPLES = """
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = make_console()
     if asked.list:
-        load_for_list(options.loss_module)
-        show_list(asked.list, console)
+        show_list(asked.list, options.loss_module, console)
         return DONE
     # Here, because torch takes seconds to import and --help and wrong flags need none of it.
     if asked.replay is not None:

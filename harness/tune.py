@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from harness.command_line import DONE, parse, run
 from harness.console import make_console
-from harness.lists import Lists, decided_by_data_sets, load_for_list, show_list
+from harness.lists import Lists, decided_by_data_sets, show_list
 from harness.options import TuneOptions
 
 EXAMPLES = """
@@ -30,8 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = make_console()
     if asked.list:
-        load_for_list(options.loss_module)
-        show_list(asked.list, console)
+        show_list(asked.list, options.loss_module, console)
         return DONE
     # Here, because torch takes seconds to import and --help and wrong flags need none of it.
     from harness.commands.search import run_search_command
