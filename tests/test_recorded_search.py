@@ -95,3 +95,12 @@ def test_trials_to_a_goal_are_counted_from_one(benchmark):
     assert benchmark.needed(best_SPT, 0.8).tolist() == [[2, 4, 1]]
     ratio, low, high = benchmark.ratio_interval(np.full((3, 2), 6.0), np.full((3, 2), 3.0))
     assert (ratio, low, high) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("path", sorted(PATH.parent.glob("recorded/*.json")), ids=lambda p: p.stem)
+def test_the_recorded_tables_of_the_project_can_be_replayed(benchmark, path):
+    held = benchmark.RecordedTable.load(path)
+    pair, trials = next(iter(held.trials.items()))
+    surfaces = {pair: benchmark.Surface(held.space, trials)}
+    best_PT = benchmark.replay(held, surfaces, sampler="tpe", seed=0, trials=7)
+    assert (best_PT[0, 1:] > 0).any()
