@@ -244,7 +244,8 @@ def answer(value, **changes):
 
 
 @pytest.mark.parametrize(
-    "other", [
+    "other",
+    [
         {"scenario_seed": 2},
         {"half_classes": "a,b"},
         {"precision": "bf16"},
