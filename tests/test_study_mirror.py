@@ -64,6 +64,38 @@ def test_what_is_missing_is_added_and_what_is_wrong_is_made_anew(tmp_path):
     assert [t.state.name for t in stored(path)] == ["PRUNED", "COMPLETE", "FAIL", "COMPLETE"]
 
 
+@pytest.mark.parametrize("damage", ["another format", "cut short", "empty"])
+def test_a_damaged_file_is_made_anew(tmp_path, damage):
+    path = tmp_path / "study.db"
+    write(path, ended())
+    kept = {
+        "another format": b"what?" * 1000,
+        "cut short": path.read_bytes()[:50_000],
+        "empty": b"",
+    }
+    path.write_bytes(kept[damage])
+    write(path, ended())
+    assert [t.user_attrs["number"] for t in stored(path)] == [0, 1, 2, 3, 4]
+
+
+def test_a_write_that_ctrl_c_cuts_off_is_completed_by_the_next(tmp_path, monkeypatch):
+    add_trial, added = optuna.Study.add_trial, []
+
+    def interrupted(self, trial):
+        if len(added) == 2:
+            raise KeyboardInterrupt
+        added.append(trial)
+        add_trial(self, trial)
+
+    mirror = StudyMirror(tmp_path / "study.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "add_trial", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            mirror.write(NAME, ["maximize"], SPACE, ended())
+    mirror.write(NAME, ["maximize"], SPACE, ended())
+    assert [t.user_attrs["number"] for t in stored(tmp_path / "study.db")] == [0, 1, 2, 3, 4]
+
+
 def test_trials_of_a_stranger_do_not_stay(tmp_path):
     path = tmp_path / "study.db"
     write(path, ended())

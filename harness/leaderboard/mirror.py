@@ -3,6 +3,7 @@
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ class StudyMirror:
     """``study.db``: the ended trials of every study and pair, for optuna-dashboard."""
 
     def __init__(self, path: Path) -> None:
+        if not _is_sound(path):
+            # The trial files are the truth, and it is made anew from them.
+            for damaged in (path, path.with_name(f"{path.name}-journal")):
+                damaged.unlink(missing_ok=True)
         # The path goes to sqlite itself: in a URL some characters of a folder's name mean more.
         self._storage = optuna.storages.RDBStorage(
             "sqlite://", engine_kwargs={"creator": lambda: _connection(path)}
@@ -49,9 +54,8 @@ class StudyMirror:
             number: frozen_trial(record, space, len(directions))
             for number, record in records.items()
         }
-        if name not in self._states:
-            self._states[name] = self._read(name)
-        states = self._states[name]
+        # A write that is cut off leaves nothing remembered: the next one looks what is there.
+        states = self._states.pop(name, None) or self._read(name)
         if any(
             number not in outcomes or outcomes[number].state != states[number] for number in states
         ):
@@ -67,6 +71,7 @@ class StudyMirror:
             )
             study.add_trials([outcomes[number] for number in missing])
             states |= {number: outcomes[number].state for number in missing}
+        self._states[name] = states
 
     def _read(self, name: str) -> dict[int, TrialState]:
         """By our number the state of the trials that the file holds of a study.
@@ -85,9 +90,20 @@ class StudyMirror:
         return {number: trial.state for number, trial in zip(numbers, trials, strict=True)}
 
 
+def _is_sound(path: Path) -> bool:
+    """Whether sqlite can read the file, if it exists."""
+    try:
+        with closing(_connection(path)) as connection:
+            return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.OperationalError:
+        raise  # Locked, say: that is no damage.
+    except sqlite3.DatabaseError:
+        return False
+
+
 def _connection(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, check_same_thread=False)
-    # The trial files are the truth: a mirror that a power cut damages is made anew from them.
+    # Without a wait for the disk: what a power cut damages is made anew.
     connection.execute("PRAGMA synchronous=OFF")
     return connection
 
