@@ -6,6 +6,7 @@ Frozen dataclasses of plain values with a JSON round trip and a content hash.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -20,6 +21,8 @@ Pair = tuple[str, str]
 """First and second domain of a training; in ``partial`` and ``open`` query and gallery."""
 
 Configuration = TypeVar("Configuration")
+
+_STUDY_ID = re.compile(r".+?-[0-9a-f]{8}(?=\.)")
 
 NO_OTHER_FIELDS = ConfigDict(extra="forbid")
 
@@ -141,6 +144,21 @@ class TrialConfig:
         return {name: self.params[name] for name in self.searched}
 
 
+def make_trial_id(study_id: str, pair_slug: str, number: int) -> str:
+    """The id of a trial: ``<study id>.<A>-<B>.<number>``."""
+    return f"{study_id}.{pair_slug}.{number:04d}"
+
+
+def study_id_of(trial_id: str) -> str:
+    """The id of the study that a trial or a confirmation belongs to.
+
+    A method's name has no dot, but that of an early plug-in may have one: the study's id ends
+    where its hash does.
+    """
+    found = _STUDY_ID.match(trial_id)
+    return found[0] if found else trial_id.partition(".")[0]
+
+
 def plain(value: Any) -> Any:
     """A configuration as dicts, lists and plain values, as JSON holds it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -188,7 +206,9 @@ def _study_of(text: str) -> StudyConfig:
         # Results of schema 1. Their ids were hashes of all fields, the folder of weights left out.
         identity = {**fields, "weights": Path(fields["weights"]).name}
         fields["legacy_id"] = f"{fields['method']}-{content_hash(identity)[:8]}"
-        del fields["warm_start"]
+        if fields.pop("warm_start"):
+            # Part of how settings were proposed, so that no other study continues this one.
+            fields["sampler"] += ", warm start"
     return _STUDIES.validate_python(fields)
 
 

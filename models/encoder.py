@@ -39,6 +39,7 @@ def _mlp_head(features: int, embedding: int) -> nn.Module:
 
 
 _METADATA_KEY = "encoder"
+_EARLIER_KEY = "config_json"  # all that picks of an earlier version said
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _HEADS: dict[str, Callable[[int, int], nn.Module]] = {"mlp": _mlp_head, "linear": nn.Linear}
 
@@ -184,11 +185,26 @@ def load_encoder(path: Path | str) -> Encoder:
             metadata = stream.metadata() or {}
     except SafetensorError as error:
         raise UsageError(f"The encoder file '{path}' cannot be read: {error}") from error
-    if _METADATA_KEY not in metadata:
+    if not metadata.keys() & {_METADATA_KEY, _EARLIER_KEY}:
         raise UsageError(f"The file '{path}' holds no encoder of this harness; is it a pick?")
-    encoder = _assemble(EncoderSettings(**json.loads(metadata[_METADATA_KEY])["settings"]), seed=0)
-    encoder.load_state_dict(load_file(path))
+    tensors = load_file(path)
+    encoder = _assemble(_settings_of(metadata, tensors), seed=0)
+    encoder.load_state_dict(tensors)
     return encoder.eval()
+
+
+def _settings_of(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> EncoderSettings:
+    if _METADATA_KEY in metadata:
+        return EncoderSettings(**json.loads(metadata[_METADATA_KEY])["settings"])
+    study = json.loads(metadata[_EARLIER_KEY])["study"]
+    is_linear = "head.weight" in tensors
+    last = tensors["head.weight" if is_linear else "head.2.weight"]
+    return EncoderSettings(
+        backbone=study["backbone"],
+        image_size=study["image_size"],
+        embedding_size=len(last),
+        head="linear" if is_linear else "mlp",
+    )
 
 
 def backbone_names(pattern: str = "") -> tuple[str, ...]:

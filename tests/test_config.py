@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from harness.config import (
     TrialConfig,
     content_hash,
     from_json,
+    study_id_of,
     to_json,
     trial_from_json,
 )
@@ -109,3 +111,23 @@ def test_a_file_of_an_earlier_run_may_say_that_it_had_no_warm_start(tmp_path, va
         return
     with pytest.raises(UsageError, match="leave 'warm_start' out"):
         read_config_file(TuneOptions, path)
+
+
+@pytest.mark.parametrize("method", ["ucdir", "my.own", "a-b"])
+@pytest.mark.parametrize("rest", ["a-b.0012", "a-b.0012.seed1", "v1.0-b.0000"])
+def test_the_study_of_a_trial_is_read_from_its_id(method, rest):
+    """A dot in a method's name, which early plug-ins could have, does not cut the id short."""
+    assert study_id_of(f"{method}-0123abcd.{rest}") == f"{method}-0123abcd"
+
+
+def test_a_study_of_the_version_before_keeps_its_id_and_says_if_it_had_warm_starts():
+    fields = json.loads(to_json(trial()))
+    del fields["study"]["legacy_id"]
+    cold, warm = (
+        trial_from_json(json.dumps(fields | {"study": fields["study"] | {"warm_start": warm}}))
+        for warm in (False, True)
+    )
+    assert cold.study.identity == study().identity
+    assert warm.study.identity != study().identity
+    assert warm.study.study_id != cold.study.study_id != study().study_id
+    assert trial_from_json(to_json(warm)) == warm

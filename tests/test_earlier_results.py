@@ -3,13 +3,17 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from study_examples import epoch, record, study
 
+from harness.leaderboard.earlier_versions import continued as continued_study
 from harness.leaderboard.schema import SCHEMA_VERSION, board_schema, trial_schema
+from harness.leaderboard.store import ResultsStore
 
 STORED = Path(__file__).parent / "golden" / "results_v1"
 FLAGS = (
@@ -84,3 +88,16 @@ def test_an_old_trial_is_replayed(continued):
     trial_id = pd.read_parquet(STORED / "shapes" / "trials")["trial_id"].min()
     done = run("train", "--replay", trial_id, "--out", str(folder.parent))
     assert "3 epochs" in done.stdout or "is the first that differs" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("file", "goes_on"), [("then", True), ("another", False), ("", False)])
+def test_a_study_of_a_plug_in_goes_on_with_the_same_file_alone(tmp_path, file, goes_on):
+    """The version before digested the file of a plug-in as a whole."""
+    store = ResultsStore(tmp_path, "toy", KS)
+    made = record(0, epoch(3, 0.5, 1, 1))
+    earlier = replace(study(method_digest="then"), legacy_id="cluster-01234567")
+    made.config = replace(made.config, study=earlier, trial_id="cluster-01234567.a-b.0000")
+    store.write_trial(made)
+    now = study(method_digest="source of now")
+    found = continued_study(now, store, file)
+    assert found == (earlier if goes_on else now)

@@ -178,6 +178,17 @@ def test_a_saved_encoder_serves_as_weights_of_the_next_study(tmp_path):
     assert (report.matched, report.unexpected) == (report.expected, 0)
 
 
+@pytest.mark.parametrize("head", ["mlp", "linear"])
+def test_a_pick_of_an_earlier_version_is_read(tmp_path, head):
+    """Its metadata held the trial's configuration alone."""
+    chosen = settings("test_vit", embedding_size=16, head=head)
+    encoder = build_encoder(chosen, "random", 3)[0]
+    study = {"backbone": chosen.backbone, "image_size": chosen.image_size}
+    tensors = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    save_file(tensors, tmp_path / "pick.safetensors", {"config_json": json.dumps({"study": study})})
+    assert states_equal(encoder, load_encoder(tmp_path / "pick.safetensors"))
+
+
 def test_files_that_hold_no_encoder_are_refused(tmp_path):
     other = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, other, {"note": json.dumps("no encoder")})

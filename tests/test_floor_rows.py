@@ -4,7 +4,7 @@ import pytest
 from in_process_search import search, write_domains
 
 from harness.commands.progress import board_table
-from harness.leaderboard.floors import as_floors, floor_protocol, verdict
+from harness.leaderboard.floors import as_floors, floor_protocol, one_row_each, verdict
 
 METHODS = ("instance", "floor", "floor_centred", "floor_csls")
 
@@ -68,6 +68,25 @@ def test_the_first_pick_is_the_row_whoever_else_would_choose():
     assert (only["protocol"], only["kind"], only["epoch"]) == ("floor:centred", "floor", None)
     assert as_floors([]) == []
     assert floor_protocol("nothing") == "floor:nothing"
+
+
+def test_boards_of_an_earlier_version_keep_one_row_of_a_method_that_trains_nothing():
+    rows = [
+        *(
+            {**{"method": "floor_csls", "study_id": "c", "kind": "floor"}, **cells}
+            for cells in (
+                {"protocol": "floor:csls", "n_seeds": 1, "epoch": 2},
+                {"protocol": "floor:csls:oracle", "n_seeds": 1, "epoch": 1},
+                {"protocol": "floor:pooled", "n_seeds": None, "epoch": 0},
+            )
+        ),
+        {"method": "cds", "study_id": "t", "kind": "trained", "protocol": "last", "n_seeds": 1},
+        {"method": "cds", "study_id": "t", "kind": "floor", "protocol": "floor", "n_seeds": None},
+        {"method": "chance", "study_id": None, "kind": "chance", "protocol": "chance"},
+    ]
+    kept = one_row_each(rows)
+    assert [row["protocol"] for row in kept] == ["floor:csls", "last", "floor", "chance"]
+    assert kept[0]["epoch"] is None
 
 
 def scored(kind, protocol, value):

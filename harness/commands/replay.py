@@ -305,7 +305,10 @@ def _refuse_other_code(config: TrialConfig, plugin: PluginFile | None) -> None:
     method = get_method(config.study.method)
     recipe = method.build(config.params, PairShape(10_000, 10_000, 64))
     stored = config.study.method_digest
-    if stored and method_digest(method, recipe, plugin) != stored:
+    known = {"", method_digest(method, recipe, plugin)}
+    if config.study.legacy_id and plugin is not None:
+        known.add(plugin.digest)
+    if stored not in known:
         raise UsageError(
             f"The method '{method.name}' of the trial {config.trial_id} was trained with another "
             "version of its source; bring that one back (the row's git_commit names it), or name "

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.config import study_id_of
 from harness.datasets.scenario import pair_slug
 from harness.leaderboard.schema import with_pandas_types
 from harness.leaderboard.store import KINDS, ResultsStore, write_table
@@ -86,7 +87,7 @@ def failure_rows(store: ResultsStore, records: Iterable[TrialRecord]) -> list[Ma
 def _other_studies(store: ResultsStore, ours: set[str], kind: str) -> set[str]:
     """The studies with trial files of a kind in the results folder, without ``ours``."""
     files = (store.root / kind).glob("*/*.parquet")
-    return {path.stem.partition(".")[0] for path in files} - ours
+    return {study_id_of(path.stem) for path in files} - ours
 
 
 def _failed(record: TrialRecord) -> bool:

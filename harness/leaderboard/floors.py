@@ -37,6 +37,25 @@ def as_floors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def one_row_each(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a board of schema 1 without the further floors of methods that train nothing.
+
+    Those had a row per protocol, such as ``floor:csls:oracle``, and once more the pooled features
+    that every study has.
+    """
+    # Of the floors only the rows of such methods count the seeds of a training.
+    idle = {row["study_id"] for row in rows if row["kind"] == "floor" and row["n_seeds"]}
+    first: dict[str, dict[str, Any]] = {}
+    kept = []
+    for row in rows:
+        if row["study_id"] not in idle:
+            kept.append(dict(row))
+        elif row["protocol"] == floor_protocol(row["method"]) and row["study_id"] not in first:
+            first[row["study_id"]] = {**row, "epoch": None}
+            kept.append(first[row["study_id"]])
+    return kept
+
+
 def verdict(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
     """A sentence where no training beats the untrained features on a board; else None.
 

@@ -2,7 +2,7 @@
 
 Every file of one kind under one data set has the identical schema, columns without a value
 included: pandas silently drops columns that the first file of a folder lacks, and raises where two
-files disagree on a type (field-notes F8).
+files disagree on a type.
 """
 
 import json

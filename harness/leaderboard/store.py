@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from harness.config import TrialConfig, content_hash
+from harness.config import TrialConfig, content_hash, study_id_of
 from harness.datasets.contract import DatasetIndex
 from harness.datasets.scenario import pair_slug
 from harness.errors import UsageError
+from harness.leaderboard.floors import one_row_each
 from harness.leaderboard.schema import SCHEMA_VERSION, board_schema, trial_schema
 from harness.leaderboard.trial_file import read_record, trial_rows
 from harness.records import TrialRecord
@@ -126,6 +127,7 @@ class ResultsStore:
             rows = pq.ParquetFile(board_path).read().to_pylist()
             # It is not known of which class split these chance rows are; they are made anew.
             rows = [r for r in rows if r["kind"] != "chance" or r["scenario"] == "close"]
+            rows = one_row_each(rows)
             for row in rows:
                 row["versions"] = versions.get(row["trial_id"]) or None
                 row["git_commit"], row["schema_version"] = None, SCHEMA_VERSION
@@ -162,7 +164,7 @@ class ResultsStore:
         paths = [
             path
             for path in self.trial_paths(kind)
-            if wanted is None or path.stem.partition(".")[0] in wanted
+            if wanted is None or study_id_of(path.stem) in wanted
         ]
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self.read_trial, paths))

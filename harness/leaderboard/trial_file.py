@@ -74,7 +74,8 @@ def parameter_cells(config: TrialConfig) -> dict[str, Any]:
     columns = parameter_columns()
     cells: dict[str, Any] = {"params": json.dumps(dict(config.params), sort_keys=True)}
     for name, value in config.params.items():
-        if columns.get(column := parameter_column(name)) == ARROW_TYPES[type(value)]:
+        column = parameter_column(name)
+        if column in columns and columns[column] == ARROW_TYPES.get(type(value)):
             cells[column] = value
     return cells
 

@@ -95,7 +95,7 @@ def prepare_studies(
     plans, notes = [], list(index.warnings)
     for method in methods:
         plan, said = _plan(method, options, data, shared, ranges, smallest, sizes)
-        config = continued(plan.config, store)
+        config = continued(plan.config, store, plugin.digest if plugin else "")
         count = index.spec.defaults.trials if trials is None else trials
         plans.append(replace(plan, config=config, trials=count))
         notes += [*said, *([CONTINUED] if config.legacy_id else [])]

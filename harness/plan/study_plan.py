@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.config import Pair, ParameterValue, StudyConfig, TrialConfig
+from harness.config import Pair, ParameterValue, StudyConfig, TrialConfig, make_trial_id
 from harness.datasets.scenario import pair_slug
 from harness.methods import Method, Space
 from harness.plan.start_points import distinct_settings, start_point
@@ -56,7 +56,7 @@ class StudyPlan:
         study = self.config
         return TrialConfig(
             study=study,
-            trial_id=f"{study.study_id}.{pair_slug(*pair)}.{number:04d}",
+            trial_id=make_trial_id(study.study_id, pair_slug(*pair), number),
             number=number,
             pair=pair,
             params=self.method.resolve(study.preset, self.source, {**self.fixed, **searched}),

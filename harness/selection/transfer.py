@@ -53,8 +53,8 @@ def transfer_pick(
         start_trials: ended start trials of every pair of one study, by number.
         first_metric: the data set's first P@k.
     """
-    own = finished_by_setting(start_trials.get(pair, ()))
-    if not own or is_oracle(next(iter(own.values()))[0].config.study.objective):
+    of_pair = finished_by_setting(start_trials.get(pair, ()))
+    if not of_pair or is_oracle(next(iter(of_pair.values()))[0].config.study.objective):
         return None
     protocol, possible = donor_pairs(pair, tuple(start_trials))
     donors = {
@@ -69,14 +69,14 @@ def transfer_pick(
     }
     common = [
         setting
-        for setting in own
+        for setting in of_pair
         if all(math.isfinite(values.get(setting, math.nan)) for values in donors.values())
     ]
     if not donors or len(common) < MIN_SETTINGS:
         return None
     chosen = max(common, key=lambda s: math.fsum(v[s] for v in donors.values()) / len(donors))
     names = ",".join(sorted(pair_slug(*other) for other in donors))
-    return Pick(protocol, *own[chosen], transfer_from=names)
+    return Pick(protocol, *of_pair[chosen], transfer_from=names)
 
 
 class TransferPicks:
@@ -90,7 +90,7 @@ class TransferPicks:
     def __init__(self, start: StartTrials, first_metric: str) -> None:
         self._start = start
         self._first_metric = first_metric
-        self._held: dict[tuple[str, Pair], Pick | None] = {}
+        self._picks: dict[tuple[str, Pair], Pick | None] = {}
         self._stale = {
             (study_id, pair) for study_id in start.study_ids for pair in start.by_pair(study_id)
         }
@@ -108,18 +108,18 @@ class TransferPicks:
     def of(self, study_id: str, pair: Pair) -> list[Pick]:
         """The pick of a study on a pair: one, or none."""
         key = (study_id, pair)
-        if key in self._stale or key not in self._held:
+        if key in self._stale or key not in self._picks:
             self._stale.discard(key)
             by_pair = self._start.by_pair(study_id)
-            self._held[key] = transfer_pick(pair, by_pair, self._first_metric)
-        pick = self._held[key]
+            self._picks[key] = transfer_pick(pair, by_pair, self._first_metric)
+        pick = self._picks[key]
         return [] if pick is None else [pick]
 
     def refreshed(self) -> set[tuple[str, Pair]]:
         """Brings all picks up to date; returns (study id, pair) of those that are others now."""
         changed = set()
         for key in sorted(self._stale):
-            before = _identity(self._held.get(key))
+            before = _identity(self._picks.get(key))
             if _identity(next(iter(self.of(*key)), None)) != before:
                 changed.add(key)
         return changed
